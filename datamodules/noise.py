@@ -1,0 +1,309 @@
+"""The noise cases: what a clean cube in [0, 1] goes through before a network sees it.
+
+A case is a name in ``NOISE_CASES``, or ``gaussian<sigma>`` such as ``gaussian30``. A sample's draws
+come from a seed of its own: its noise depends neither on the rest of the batch nor on the machine.
+Nothing is clipped; the input and torch's global random state stay as they are.
+
+Sigmas are in grey levels, 1/255 of the range [0, 1]. Sources: RAS2S (ECCV 2024) for ``FIVE_CASES``
+and ``TRAINING_MIX``, T3SC (NeurIPS 2021) for ``correlated``.
+"""
+
+import difflib
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.random_streams import RandomStreams, derive_seed, sample_seeds
+
+Cube = TypeVar("Cube", np.ndarray, Tensor)
+
+
+class Noise(ABC):
+    """One elementary noise; its fields are its parameters."""
+
+    def __call__(self, clean: Tensor, streams: RandomStreams) -> Tensor:
+        """Gives a noisy copy of ``clean`` [N, B, H, W], with sample i drawn from stream i."""
+        return self._apply(clean, streams)
+
+    @abstractmethod
+    def _apply(self, clean: Tensor, streams: RandomStreams) -> Tensor: ...
+
+
+class AdditiveGaussian(Noise):
+    """Zero-mean Gaussian noise; subclasses set its sigma, in grey levels [N or 1, B or 1]."""
+
+    def _apply(self, clean: Tensor, streams: RandomStreams) -> Tensor:
+        sigma = self._sigma(clean.shape[1], streams).mul_(1 / 255)
+        noise = streams.normal(*clean.shape[1:]).mul_(sigma[..., None, None])
+        return noise.to(clean.dtype).add_(clean)
+
+    @abstractmethod
+    def _sigma(self, bands: int, streams: RandomStreams) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Gaussian(AdditiveGaussian):
+    """One sigma for all bands."""
+
+    sigma: float = 50.0
+
+    def _sigma(self, bands: int, streams: RandomStreams) -> Tensor:
+        return torch.full((1, 1), self.sigma, dtype=torch.float32, device=streams.device)
+
+
+@dataclass(frozen=True)
+class BandGaussian(AdditiveGaussian):
+    """Non-i.i.d.: each band draws its sigma from a few."""
+
+    sigmas: tuple[float, ...] = (10.0, 30.0, 50.0, 70.0)
+
+    def _sigma(self, bands: int, streams: RandomStreams) -> Tensor:
+        return streams.choice(self.sigmas, bands)
+
+
+@dataclass(frozen=True)
+class BlindGaussian(AdditiveGaussian):
+    """One sigma per sample, uniform between two bounds."""
+
+    low: float = 10.0
+    high: float = 70.0
+
+    def _sigma(self, bands: int, streams: RandomStreams) -> Tensor:
+        return streams.uniform(1).mul_(self.high - self.low).add_(self.low)
+
+
+@dataclass(frozen=True)
+class UniformGaussian(AdditiveGaussian):
+    """One sigma per band, uniform from 0 to a bound."""
+
+    sigma_max: float = 55.0
+
+    def _sigma(self, bands: int, streams: RandomStreams) -> Tensor:
+        return streams.uniform(bands).mul_(self.sigma_max)
+
+
+@dataclass(frozen=True)
+class CorrelatedGaussian(AdditiveGaussian):
+    """In band b of B, sigma is beta exp(-(b/B - 0.5)^2 / (4 eta^2)): a bell over the spectrum."""
+
+    beta: float = 23.08
+    eta: float = 0.157
+
+    def _sigma(self, bands: int, streams: RandomStreams) -> Tensor:
+        exponents = [((band / bands - 0.5) / (2 * self.eta)) ** 2 for band in range(bands)]
+        sigma = [self.beta * math.exp(-exponent) for exponent in exponents]
+        return torch.tensor([sigma], dtype=torch.float32, device=streams.device)
+
+
+@dataclass(frozen=True)
+class Speckle(Noise):
+    """Multiplicative: x + x g, with g zero-mean Gaussian and its variance drawn per band."""
+
+    variances: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2)
+
+    def _apply(self, clean: Tensor, streams: RandomStreams) -> Tensor:
+        deviations = [math.sqrt(variance) for variance in self.variances]
+        deviation = streams.choice(deviations, clean.shape[1], 1, 1)
+        gain = streams.normal(*clean.shape[1:]).mul_(deviation)
+        return gain.to(clean.dtype).mul_(clean).add_(clean)
+
+
+@dataclass(frozen=True)
+class Poisson(Noise):
+    """Photon counts: Poisson(x peak) / peak, the peak drawn per band; x below 0 counts as 0.
+
+    The one noise that torch draws: the same on devices of one kind, but CPU and GPU may differ.
+    """
+
+    peaks: tuple[float, ...] = (30.0, 60.0, 120.0, 240.0)
+
+    def _apply(self, clean: Tensor, streams: RandomStreams) -> Tensor:
+        peak = streams.choice(self.peaks, clean.shape[1], 1, 1)
+        rates = clean.clamp(min=0).to(torch.float32) * peak
+        draws = [torch.poisson(*pair) for pair in zip(rates, streams.generators(), strict=True)]
+        return torch.stack(draws).div_(peak).to(clean.dtype)
+
+
+@dataclass(frozen=True)
+class ColumnNoise(Noise):
+    """Picks n distinct columns in each band, n from ``percent[0]`` % to ``percent[1]`` % - 1.
+
+    Both ends are rounded the same way, down or up. Where that leaves nothing, n is the lower end.
+    """
+
+    percent: tuple[int, int] = (5, 15)
+
+    def _columns(self, clean: Tensor, streams: RandomStreams, *, round_up: bool) -> Tensor:
+        """Gives a mask of the columns, bool [N, B, 1, W]."""
+        bands, _, width = clean.shape[1:]
+        low, stop = ((width * percent + 99 * round_up) // 100 for percent in self.percent)
+        number = streams.integers(low, max(stop, low + 1), bands, 1, 1)
+        return streams.permutation(bands, 1, width) < number
+
+
+@dataclass(frozen=True)
+class Stripe(ColumnNoise):
+    """Columns lose a constant each, uniform between -amplitude and amplitude (none if W < 20)."""
+
+    amplitude: float = 0.25
+
+    def _apply(self, clean: Tensor, streams: RandomStreams) -> Tensor:
+        columns = self._columns(clean, streams, round_up=False)
+        offset = streams.uniform(*columns.shape[1:]).sub_(0.5).mul_(2 * self.amplitude)
+        return clean - offset.mul_(columns).to(clean.dtype)
+
+
+@dataclass(frozen=True)
+class Deadline(ColumnNoise):
+    """Columns are set to 0."""
+
+    def _apply(self, clean: Tensor, streams: RandomStreams) -> Tensor:
+        return clean.masked_fill(self._columns(clean, streams, round_up=True), 0)
+
+
+@dataclass(frozen=True)
+class Impulse(Noise):
+    """Salt and pepper: a pixel becomes 1 or 0, with a probability that is drawn per band."""
+
+    probabilities: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7)
+
+    def _apply(self, clean: Tensor, streams: RandomStreams) -> Tensor:
+        probability = streams.choice(self.probabilities, clean.shape[1], 1, 1)
+        chance = streams.uniform(*clean.shape[1:])
+        salt = (chance < probability * 0.5).to(clean.dtype)
+        return torch.where(chance < probability, salt, clean)
+
+
+@dataclass(frozen=True)
+class OnBandThirds(Noise):
+    """Applies up to three noises, each to its own third of the bands, drawn at random.
+
+    A third is floor(B / 3) bands, at least one: with B < 3 the last noises find no band left.
+    """
+
+    noises: tuple[Noise, ...]
+
+    def _apply(self, clean: Tensor, streams: RandomStreams) -> Tensor:
+        samples, bands = clean.shape[:2]
+        thirds = streams.permutation(bands).split(max(1, bands // 3), dim=1)
+        sample = torch.arange(samples, device=clean.device)[:, None]
+        noisy = clean.clone()
+        for noise, third in zip(self.noises, thirds, strict=False):
+            noisy[sample, third] = noise(clean[sample, third], streams)
+        return noisy
+
+
+NOISE_CASES: dict[str, tuple[Noise, ...]] = {
+    "noniid": (BandGaussian(),),
+    "stripe": (BandGaussian(), OnBandThirds((Stripe(),))),
+    "deadline": (BandGaussian(), OnBandThirds((Deadline(),))),
+    "impulse": (BandGaussian(), OnBandThirds((Impulse(),))),
+    "mixture": (BandGaussian(), OnBandThirds((Stripe(), Deadline(), Impulse()))),
+    "gaussian": (Gaussian(),),
+    "blind": (BlindGaussian(),),
+    "uniform": (UniformGaussian(),),
+    "speckle": (Speckle(),),
+    "poisson": (Poisson(),),
+    "correlated": (CorrelatedGaussian(),),
+}
+FIVE_CASES = ("noniid", "stripe", "deadline", "impulse", "mixture")
+TRAINING_MIX = ("noniid", "impulse", "stripe", "deadline")
+
+
+def find_noises(case: str) -> tuple[Noise, ...]:
+    """Gives the noises that a case applies, in their order.
+
+    Raises:
+        ValueError: If there is no such case.
+    """
+    if case in NOISE_CASES:
+        return NOISE_CASES[case]
+    if parts := re.fullmatch(r"gaussian(\d+(?:\.\d+)?)", case):
+        return (Gaussian(float(parts[1])),)
+    close = difflib.get_close_matches(case, NOISE_CASES, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(
+        f"unknown noise case {case!r}.{hint} "
+        f"Known are {', '.join(NOISE_CASES)}, and gaussian<sigma> such as gaussian30."
+    )
+
+
+def corrupt(clean: Tensor, cases: Sequence[str], seeds: Tensor) -> Tensor:
+    """Gives every sample its own case of noise, drawn with its own seed.
+
+    Args:
+        clean: Floating-point [N, B, H, W] in [0, 1]. Noise is drawn on its device in float32 and
+            added in its dtype.
+        cases: N names of cases.
+        seeds: int64 [N]. Sample i depends on ``clean[i]``, ``cases[i]`` and ``seeds[i]`` only.
+
+    Returns:
+        A new tensor like ``clean``, not clipped.
+
+    Raises:
+        TypeError: If ``clean`` is not floating-point or ``seeds`` not int64.
+        ValueError: If a case is unknown, or the numbers of samples, cases and seeds differ.
+    """
+    if not clean.is_floating_point():
+        raise TypeError(
+            f"clean is {clean.dtype}: noise is for floating-point cubes in [0, 1], scale it first"
+        )
+    if clean.ndim != 4 or not len(clean) == len(cases) == len(seeds):
+        raise ValueError(
+            "clean must be [N, B, H, W], with N cases and N seeds: "
+            f"got {list(clean.shape)}, {len(cases)} cases and {len(seeds)} seeds"
+        )
+    noises_of = {case: find_noises(case) for case in cases}
+    noisy = torch.empty_like(clean)
+    for case, noises in noises_of.items():
+        members = [index for index, other in enumerate(cases) if other == case]
+        index = torch.tensor(members, device=clean.device)
+        part, streams = clean[index], RandomStreams(seeds.to(clean.device)[index])
+        for noise in noises:
+            part = noise(part, streams)
+        noisy[index] = part
+    return noisy
+
+
+def draw_cases(cases: Sequence[str], seeds: Tensor) -> list[str]:
+    """Picks one of ``cases`` for each of the int64 ``seeds`` [N], in equal shares.
+
+    The choice is independent of the noise that ``corrupt`` then draws with the same seeds.
+    """
+    streams = RandomStreams(seeds ^ derive_seed("case"))
+    return [cases[index] for index in streams.integers(0, len(cases)).tolist()]
+
+
+def add_noise(clean: Cube, case: str, seed: int) -> Cube:
+    """Adds a case's noise to a cube, or to each cube of a batch.
+
+    Args:
+        clean: Array or tensor [B, H, W] or [N, B, H, W], floating-point in [0, 1].
+        case: A name in ``NOISE_CASES``, or ``gaussian<sigma>``.
+        seed: Any integer. Cube i of a batch draws from (seed, i), a single cube from (seed, 0).
+
+    Returns:
+        A new array or tensor of the same kind, shape and dtype, on the same device; not clipped.
+
+    Raises:
+        TypeError: If ``clean`` is neither an array nor a tensor, or not floating-point.
+        ValueError: If it has another number of dimensions, or the case is unknown.
+    """
+    if isinstance(clean, np.ndarray):
+        native = np.array(clean, dtype=clean.dtype.newbyteorder("="), order="C")
+        noisy = add_noise(torch.from_numpy(native), case, seed)
+        return noisy.numpy().astype(clean.dtype, copy=False)
+    if not isinstance(clean, Tensor):
+        raise TypeError(f"clean must be a numpy array or a tensor, got {type(clean).__name__}")
+    if clean.ndim not in (3, 4):
+        raise ValueError(f"clean must be [B, H, W] or [N, B, H, W], got shape {list(clean.shape)}")
+    batch = clean if clean.ndim == 4 else clean[None]
+    seeds = sample_seeds(seed, len(batch), clean.device)
+    return corrupt(batch, [case] * len(batch), seeds).reshape(clean.shape)

@@ -1,0 +1,8 @@
+"""python -m lightning_ras2s fit|validate|test|predict ..."""
+
+import sys
+
+from lightning_ras2s.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""What people look at during and after a run, one file each."""
+
+from lightning_ras2s.callbacks.evaluation_table import EvaluationTable
+
+__all__ = ["EvaluationTable"]
