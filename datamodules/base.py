@@ -42,13 +42,13 @@ class RandomPatches(Dataset[Batch]):
     def __getitem__(self, number: int) -> Batch:
         """The patch of that number, counted on through the epochs."""
         rng = np.random.default_rng([self.seed, number])
-        scene = self.scenes[rng.integers(len(self.scenes))]
+        scene = self.scenes[int(rng.integers(len(self.scenes)))]
         patch = augment(random_crop(scene.cube, self.shape, rng), rng)
         return {
             "clean": torch.from_numpy(patch),
             "name": scene.name,
             "index": number,
-            "case": self.cases[rng.integers(len(self.cases))],
+            "case": self.cases[int(rng.integers(len(self.cases)))],
             "seed": int(rng.integers(2**63)),
         }
 
@@ -159,7 +159,10 @@ class HSIDataModule(L.LightningDataModule):
             if not cases:
                 raise ValueError(f"data.{option} is empty; name at least one noise case")
             for case in cases:
-                find_noises(case)
+                try:
+                    find_noises(case)
+                except ValueError as error:
+                    raise ValueError(f"data.{option}: {error}") from None
         self.batch_size = batch_size
         self.patch_shape = PatchShape(patch_bands, patch_size, patch_size)
         self.patches_per_epoch = patches_per_epoch
@@ -193,8 +196,18 @@ class HSIDataModule(L.LightningDataModule):
         return scenes
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of random patches."""
+        """Batches of random patches.
+
+        Raises:
+            DataError: If an epoch has no batch for each process.
+        """
         sampler = ShardedSampler(self.patches_per_epoch, even=True)
+        if len(sampler) < self.batch_size:
+            raise DataError(
+                f"data.patches_per_epoch is {self.patches_per_epoch}, which gives each process "
+                f"{len(sampler)}, less than data.batch_size, {self.batch_size}; raise the one or "
+                "lower the other"
+            )
         return self._loader(self.train_set, sampler, self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.random_streams import RandomStreams, derive_seed, sample_seeds
+from datamodules.random_streams import RandomStreams, sample_seeds
 
 Cube = TypeVar("Cube", np.ndarray, Tensor)
 
@@ -270,15 +270,6 @@ def corrupt(clean: Tensor, cases: Sequence[str], seeds: Tensor) -> Tensor:
             part = noise(part, streams)
         noisy[index] = part
     return noisy
-
-
-def draw_cases(cases: Sequence[str], seeds: Tensor) -> list[str]:
-    """Picks one of ``cases`` for each of the int64 ``seeds`` [N], in equal shares.
-
-    The choice is independent of the noise that ``corrupt`` then draws with the same seeds.
-    """
-    streams = RandomStreams(seeds ^ derive_seed("case"))
-    return [cases[index] for index in streams.integers(0, len(cases)).tolist()]
 
 
 def add_noise(clean: Cube, case: str, seed: int) -> Cube:

@@ -35,7 +35,7 @@ def random_crop(cube: np.ndarray, shape: PatchShape, rng: np.random.Generator) -
 
 
 def augment(patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One of the 8 flips and rotations of [B, H, W], and the bands reversed half of the time.
+    """A copy, by one of the 8 flips and rotations; half of the time the bands are reversed.
 
     A patch that is not square is never turned by 90 degrees, so that it keeps its shape.
     """
@@ -45,4 +45,4 @@ def augment(patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         patch = patch[:, :, ::-1]
     if rng.integers(2):
         patch = patch[::-1]
-    return np.ascontiguousarray(patch)
+    return patch.copy()  # np.ascontiguousarray keeps a negative stride along an axis of length 1

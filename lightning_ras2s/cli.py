@@ -1,24 +1,41 @@
 """The command line: LightningCLI on ``-c experiments/defaults.yaml -c experiments/<name>.yaml``."""
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jsonargparse
 import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf.errors import OmegaConfBaseException
 
 from datamodules import DataError, HSIDataModule
 from lightning_ras2s.module import HSIDenoiser, NonFiniteLossError
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 RUN_DIR = "RAS2S_RUN_DIR"  # tells the processes that Lightning launches the folder of their run
+
+
+class UserError(Exception):
+    """A mistake in the command line, a config file or the data, told in one line."""
+
+
+class Parser(LightningArgumentParser):
+    """Raises its errors, in one line, instead of printing the usage and exiting."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Called by jsonargparse with the message of any parsing error."""
+        raise UserError(one_line(message)) from ex
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -47,14 +64,15 @@ class RAS2SCLI(LightningCLI):
     """fit ends with a test of the best checkpoint; every run has a folder of its own."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The one argument of ours."""
+        """The run's folder; and one seed for the weights, the patches and the noise."""
         parser.add_argument("--run_dir", default=os.environ[RUN_DIR], help="the run's folder")
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
 
     def before_instantiate_classes(self) -> None:
         """Keeps W&B inside the run's folder, and offline without an account."""
         run_dir = Path(self.config[self.subcommand].run_dir).absolute()
         for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
-            os.environ.setdefault(variable, str(run_dir / "wandb"))
+            os.environ[variable] = str(run_dir / "wandb")
         os.environ.setdefault("WANDB_SILENT", "true")
         loggers = str(self.config[self.subcommand].trainer.logger)
         if "Wandb" in loggers and "WANDB_MODE" not in os.environ:
@@ -63,12 +81,42 @@ class RAS2SCLI(LightningCLI):
             if not wandb.login(prompt=False, verify=False):
                 wandb.setup(wandb.Settings(mode="offline"))
 
+    def instantiate_classes(self) -> None:
+        """Tells what a constructor refuses as a mistake of the user's."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, MisconfigurationException) as error:
+            raise UserError(one_line(str(error))) from error
+
     def after_fit(self) -> None:
         """Tests the best weights."""
         if self.trainer.interrupted:
             return
         checkpoint = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
-        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=checkpoint or None)
+        self.trainer.test(
+            self.model, datamodule=self.datamodule, ckpt_path=checkpoint or None, verbose=False
+        )
+
+
+def one_line(message: str) -> str:
+    """Keeps what helps of a message of jsonargparse, without its types and dumps of values."""
+    clutter = (
+        "Does not validate",
+        "Subtypes:",
+        "Errors:",
+        "Given value type:",
+        "Expected a <class 'None",
+    )
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+    kept = [
+        line
+        for line in lines
+        if line
+        and not line.startswith(clutter)
+        and "Namespace(" not in line
+        and "NestedArg(" not in line
+    ]
+    return " ".join(kept)
 
 
 def git_commit() -> str | None:
@@ -78,27 +126,45 @@ def git_commit() -> str | None:
     return result.stdout.strip() or None
 
 
-def _experiment(args: Sequence[str]) -> str:
-    """The name of the last config file, or of the run that a config.yaml comes from.
+def _config_files(args: Sequence[str]) -> list[Path]:
+    """The files given with -c.
 
     Raises:
-        FileNotFoundError: If one of the files is not there; tells the experiments there are.
+        UserError: If one of them is not there; tells the experiments that are.
     """
-    files = [
-        Path(value)
-        for option, value in zip(args, [*args[1:], ""], strict=False)
-        if option in ("-c", "--config")
-    ]
+    pairs = zip(args, [*args[1:], ""], strict=True)
+    files = [Path(value) for option, value in pairs if option in ("-c", "--config")]
     for file in files:
         if not file.is_file():
             there = sorted(p.stem for p in file.parent.glob("*.yaml") if p.stem != "defaults")
-            raise FileNotFoundError(
+            raise UserError(
                 f"there is no experiment {file.stem!r} ({file}); "
                 f"there are: {', '.join(there) or 'none in that folder'}"
             )
-    if not files:
-        return "run"
-    return files[-1].parent.parent.name if files[-1].name == "config.yaml" else files[-1].stem
+    return files
+
+
+def _choose_run_dir(args: Sequence[str]) -> None:
+    """Names the run's folder after the last config file and the time, once for all its processes.
+
+    A rerun of the config.yaml of a run is filed under that run's experiment.
+    """
+    files = _config_files(args)
+    if RUN_DIR in os.environ and "LOCAL_RANK" in os.environ:
+        return
+    last = files[-1] if files else Path("unnamed.yaml")
+    experiment = last.absolute().parents[1].name if last.name == "config.yaml" else last.stem
+    folder = Path("runs", experiment, f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    copies = (folder.with_name(f"{folder.name}_{n}") for n in count(2))
+    os.environ[RUN_DIR] = str(next(f for f in chain([folder], copies) if not f.exists()))
+
+
+def _silence_clutter() -> None:
+    """Drops an advertisement and warnings that concern nobody here."""
+    rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    rank_zero.addFilter(lambda record: "litlogger" not in record.getMessage())
+    for message in ("Experiment logs directory", ".*LeafSpec"):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -111,21 +177,30 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit code: 0, or 2 for a mistake of the user's, which is told in one line on stderr.
     """
     jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    # On each file alone, interpolation would miss what a later file or flag overrides.
     options = {"parser_mode": "omegaconf+", "usage": argparse.SUPPRESS}
-    parser_options: dict[str, Any] = options | {name: options for name in SUBCOMMANDS}
+    parser_options: dict[str, Any] = options | dict.fromkeys(SUBCOMMANDS, options)
+    _silence_clutter()
     try:
-        time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        os.environ.setdefault(RUN_DIR, str(Path("runs", _experiment(sys.argv[1:] if args is None else args), time)))
+        _choose_run_dir(sys.argv[1:] if args is None else args)
         RAS2SCLI(
             HSIDenoiser,
             HSIDataModule,
             subclass_mode_data=True,
+            parser_class=Parser,
             auto_configure_optimizers=False,
             save_config_callback=SaveRunConfig,
             parser_kwargs=parser_options,
-            args=args,
+            args=args if args is None else list(args),
         )
-    except (DataError, NonFiniteLossError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    return 0
+    except (UserError, DataError, NonFiniteLossError, FileNotFoundError) as error:
+        message = str(error)
+    except OmegaConfBaseException as error:
+        message = one_line(str(error.msg))
+    else:
+        return 0
+    finally:
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].finish()
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    return 2

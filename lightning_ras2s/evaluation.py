@@ -1,7 +1,6 @@
 """The table of an evaluation: a row per dataset, noise case, method and scene, and their means."""
 
 import csv
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,7 +13,15 @@ Row = dict[str, str | float]
 COLUMNS = ("dataset", "noise_case", "method", "scene", *METRICS)
 MEAN = "mean"
 DIGITS = {"psnr_db": 2, "ssim": 4, "sam_rad": 4, "ergas": 2}
-HEADERS = {"psnr_db": "PSNR (dB)", "ssim": "SSIM", "sam_rad": "SAM (rad)", "ergas": "ERGAS"}
+HEADERS = {
+    "dataset": "Dataset",
+    "noise_case": "Noise",
+    "method": "Method",
+    "psnr_db": "PSNR (dB)",
+    "ssim": "SSIM",
+    "sam_rad": "SAM (rad)",
+    "ergas": "ERGAS",
+}
 
 
 def scene_rows(
@@ -60,23 +67,25 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows([*rows, *mean_rows(rows)])
-    os.replace(aside, path)
+    aside.replace(path)
 
 
 def screen_table(rows: Sequence[Row]) -> Table:
-    """The means as a table for the terminal."""
-    table = Table(title="Evaluation: means over the scenes")
-    for name in ("Dataset", "Noise", "Method"):
-        table.add_column(name)
+    """The means as a table for the terminal; a single dataset is named in its title only."""
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    names = ["noise_case", "method"] if len(datasets) == 1 else ["dataset", "noise_case", "method"]
+    table = Table(title=f"{', '.join(map(str, datasets))}: means over the test scenes")
+    for name in names:
+        table.add_column(HEADERS[name], no_wrap=True)
     for metric in METRICS:
-        table.add_column(HEADERS[metric], justify="right")
+        table.add_column(HEADERS[metric], justify="right", no_wrap=True)
     last = None
     for row in mean_rows(rows):
-        group = (row["dataset"], row["noise_case"])
+        group = [row[name] for name in names[:-1]]
         if last not in (None, group):
             table.add_section()
-        shown = ("", "") if group == last else group
+        shown = [""] * len(group) if group == last else map(str, group)
         numbers = [f"{row[metric]:.{DIGITS[metric]}f}" for metric in METRICS]
-        table.add_row(*map(str, shown), str(row["method"]), *numbers)
+        table.add_row(*shown, str(row["method"]), *numbers)
         last = group
     return table

@@ -1,7 +1,7 @@
 """The LightningModule: a network, a loss, metrics, optimizer and schedule."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -36,6 +36,8 @@ class HSIDenoiser(L.LightningModule):
         schedule: ``paper`` (in steps, by epoch), ``cosine`` (by training step) or ``constant``.
         warmup_steps: Steps over which ``cosine`` rises to the initial rate.
         baselines: Further rows of the test's table, by their names in ``baselines.BASELINES``.
+        test_bands: If not 0, the test has another row for the network: the scene cut into windows
+            of that many bands, as it was trained on, beside the whole sequence at once.
 
     Raises:
         ValueError: If the loss cannot be read, or the schedule or a baseline is unknown.
@@ -49,6 +51,7 @@ class HSIDenoiser(L.LightningModule):
         schedule: Schedule = "paper",
         warmup_steps: int = 0,
         baselines: Sequence[str] = (),
+        test_bands: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["network"])
@@ -63,16 +66,30 @@ class HSIDenoiser(L.LightningModule):
                     f"unknown baseline {baseline!r}; there are: {', '.join(BASELINES)}"
                 )
         self.baselines = list(baselines)
+        self.test_bands = test_bands
         self.table = SceneTable()
 
     @property
     def methods(self) -> list[str]:
-        """The methods of the test's table, in its order."""
-        return ["Noisy", *self.baselines, type(self.network).__name__]
+        """The methods of the test's table, in its order; the network's is the last."""
+        network = type(self.network).__name__
+        windowed = [f"{network}, {self.test_bands}-band windows"] if self.test_bands else []
+        return ["Noisy", *self.baselines, *windowed, network]
 
     def forward(self, noisy: Tensor) -> Tensor:
         """Denoises [N, B, H, W]."""
         return self.network(noisy)
+
+    def denoise_windows(self, noisy: Tensor, bands: int) -> Tensor:
+        """Denoises [N, B, H, W] in windows of ``bands`` bands; the last one ends at the last band.
+
+        Where that one overlaps the window before it, its bands are the ones kept.
+        """
+        denoised = torch.empty_like(noisy)
+        for start in range(0, noisy.shape[1], bands):
+            window = slice(max(0, min(start, noisy.shape[1] - bands)), start + bands)
+            denoised[:, window] = self(noisy[:, window])
+        return denoised
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch of patches.
@@ -80,38 +97,35 @@ class HSIDenoiser(L.LightningModule):
         Raises:
             NonFiniteLossError: If the loss is NaN or Inf.
         """
-        loss = self._step(batch, "train")[1]
+        loss = self.loss(self(batch["noisy"]), batch["clean"])
         if not torch.isfinite(loss):
-            pairs = ", ".join(f"{n} ({c})" for n, c in zip(batch["name"], batch["case"]))
             rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+            pairs = zip(batch["name"], batch["case"], strict=True)
             raise NonFiniteLossError(
-                f"the loss is {loss.item()} at step {self.global_step}, on patches of {pairs}; the "
-                f"learning rate is {rate:g}: lower model.learning_rate, raise model.warmup_steps "
-                "or set trainer.gradient_clip_val"
+                f"the loss is {loss.item()} at step {self.global_step}, on patches of "
+                f"{', '.join(f'{name} ({case})' for name, case in pairs)}, with learning rate "
+                f"{rate:g}: lower model.learning_rate, raise model.warmup_steps or set "
+                "trainer.gradient_clip_val"
             )
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["index"]))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Denoises validation scenes and notes their metrics."""
-        denoised, _ = self._step(batch, "val")
+        denoised = self(batch["noisy"])
         self._note(batch, len(self.methods) - 1, denoised)
         return denoised
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Denoises test scenes and notes the metrics of every method."""
-        denoised, _ = self._step(batch, "test")
-        images = [batch["noisy"], *(BASELINES[b](batch["noisy"]) for b in self.baselines), denoised]
-        for method, image in enumerate(images):
+        noisy = batch["noisy"]
+        denoised = self(noisy)
+        images = [noisy, *(BASELINES[baseline](noisy) for baseline in self.baselines)]
+        if self.test_bands:
+            images.append(self.denoise_windows(noisy, self.test_bands))
+        for method, image in enumerate([*images, denoised]):
             self._note(batch, method, image)
         return denoised
-
-    def _step(self, batch: Batch, stage: Literal["train", "val", "test"]) -> tuple[Tensor, Tensor]:
-        """What all stages do: denoise a batch and log its loss."""
-        denoised = self(batch["noisy"])
-        loss = self.loss(denoised, batch["clean"])
-        if stage == "train":
-            self.log("train/loss", loss, prog_bar=True, batch_size=len(denoised))
-        return denoised, loss
 
     def _note(self, batch: Batch, method: int, image: Tensor) -> None:
         keys = torch.stack([batch["index"], torch.full_like(batch["index"], method)], dim=1)
@@ -145,7 +159,12 @@ class HSIDenoiser(L.LightningModule):
         if self.schedule == "constant":
             return optimizer
         if self.schedule == "paper":
-            return [optimizer], [LambdaLR(optimizer, paper_factor)]
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = LambdaLR(optimizer, cosine_factor(self.warmup_steps, steps))
-        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+            scheduler, interval = LambdaLR(optimizer, paper_factor), "epoch"
+        else:
+            steps = int(self.trainer.estimated_stepping_batches)
+            factor = cosine_factor(self.warmup_steps, steps)
+            scheduler, interval = LambdaLR(optimizer, factor), "step"
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": interval},
+        }

@@ -1,6 +1,6 @@
 """Weights on disk -> network: checkpoints of this framework and the released files."""
 
-import pickle
+import re
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -13,14 +13,18 @@ from lightning_ras2s.networks import RAS2S
 
 # Parts of RAS2S whose tensors are those of the released weights, one for one or, where several
 # released convolutions read the same input, stacked along the output channels.
-_HFCOMP = {
+_Names = dict[str, tuple[str, ...]]
+_EMBEDDING: _Names = {"conv1": ("conv_inp_1",), "conv2": ("conv_inp_2",)}
+_GRU: _Names = {"gates": ("convz", "convr", "convq")}
+_HFCOMP: _Names = {
     "query": ("q",),
     "key_value": ("k", "v"),
-    **{f"refine.{i}.conv{j}": (f"res.{i}.conv{j}",) for i in (0, 1) for j in (1, 2)},
+    "refine.0.conv1": ("res.0.conv1",),
+    "refine.0.conv2": ("res.0.conv2",),
+    "refine.1.conv1": ("res.1.conv1",),
+    "refine.1.conv2": ("res.1.conv2",),
 }
-_GRU = {"gates": ("convz", "convr", "convq")}
-_EMBEDDING = {"conv1": ("conv_inp_1",), "conv2": ("conv_inp_2",)}
-_SSRA = {
+_SSRA: _Names = {
     "filters.squeeze": ("conv_kernel.1",),
     "filters.expand": ("conv_kernel.3",),
     "spatial_guide.base": ("spatial_guide.b",),
@@ -29,21 +33,27 @@ _SSRA = {
     "spectral_guide": ("spectral_guide.fc1",),
     "fusion": ("fution_ss",),
 }
-_PARTS: list[tuple[str, str, dict[str, tuple[str, ...]]]] = [
+_FUSION: _Names = {"fusion": ("fusion",)}
+_DECODER: _Names = {
+    "attention.conv": ("attention.conv1",),
+    "autoregression.feedback_fusion": ("fution_layers",),
+    "autoregression.state_fusion": ("decoder_layer1_b.fusion",),
+    "output.0": ("conv_out_1",),
+    "output.2": ("conv_out_2",),
+    "output.4": ("conv_out_3",),
+}
+_PARTS: list[tuple[str, str, _Names]] = [
     ("encoder.embedding.", "encoder.", _EMBEDDING),
-    ("encoder.compensation.", "encoder.corr.", _HFCOMP),
-    ("encoder.backward_gru.", "encoder.encoder_layer.conv_gru.", _GRU),
-    ("encoder.forward_gru.", "encoder.encoder_layer1_b.conv_gru.", _GRU),
-    ("encoder.fusion", "encoder.encoder_layer1_b.fusion", {"": ("",)}),
+    ("encoder.backward_gru.compensation.", "encoder.corr.", _HFCOMP),
+    ("encoder.backward_gru.gru.", "encoder.encoder_layer.conv_gru.", _GRU),
+    ("encoder.forward_pass.gru.", "encoder.encoder_layer1_b.conv_gru.", _GRU),
+    ("encoder.forward_pass.", "encoder.encoder_layer1_b.", _FUSION),
     ("encoder.region_aware.", "encoder.ssra.ssra.", _SSRA),
-    ("decoder.attention.conv", "decoder.attention.conv1", {"": ("",)}),
-    ("decoder.compensation.", "decoder.corr.", _HFCOMP),
-    ("decoder.backward_gru.", "decoder.convgru_layers.conv_gru.", _GRU),
+    ("decoder.backward_gru.compensation.", "decoder.corr.", _HFCOMP),
+    ("decoder.backward_gru.gru.", "decoder.convgru_layers.conv_gru.", _GRU),
     ("decoder.autoregression.embedding.", "decoder.", _EMBEDDING),
-    ("decoder.autoregression.feedback_fusion", "decoder.fution_layers", {"": ("",)}),
-    ("decoder.autoregression.forward_gru.", "decoder.decoder_layer1_b.conv_gru.", _GRU),
-    ("decoder.autoregression.state_fusion", "decoder.decoder_layer1_b.fusion", {"": ("",)}),
-    *[(f"decoder.output.{2 * i}", f"decoder.conv_out_{i + 1}", {"": ("",)}) for i in range(3)],
+    ("decoder.autoregression.gru.", "decoder.decoder_layer1_b.conv_gru.", _GRU),
+    ("decoder.", "decoder.", _DECODER),
 ]
 RELEASED_NAMES: dict[str, tuple[str, ...]] = {
     f"{ours}{part}": tuple(f"{released}{name}" for name in names)
@@ -71,12 +81,12 @@ def load_network(path: str | PathLike[str]) -> RAS2S:
     """
     path = Path(path)
     state = _network_state(_read(path), path)
-    if "encoder.conv_inp_1.weight" in state:
-        state = from_released(state)
     try:
+        if "encoder.conv_inp_1.weight" in state:
+            state = from_released(state)
         network = RAS2S(**_config(state))
         network.load_state_dict(state)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, IndexError, RuntimeError, ValueError) as error:
         found = ", ".join(list(state)[:3])
         raise ValueError(
             f"{path}: not a complete RAS2S network ({error}); its {len(state)} tensors begin with "
@@ -110,8 +120,15 @@ def _read(path: Path) -> Any:
         raise FileNotFoundError(f"{path}: no such checkpoint; is the path right (CKPT=...)?")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it is empty"
+    except Exception as error:  # damaged bytes make the unpickler raise nearly anything
+        message = str(error).strip()
+        if refused := re.search(r"GLOBAL (\S+)", message):
+            raise ValueError(
+                f"{path}: refused, because it holds a Python object ({refused[1]}) and loading one "
+                "can run any code; save a state dict of tensors instead"
+            ) from error
+        advice = not message or message.startswith("Weights only")  # how to load it unsafely
+        reason = type(error).__name__ if advice else message.splitlines()[0]
         raise ValueError(
             f"{path}: {path.stat().st_size:,} bytes that cannot be read as a PyTorch checkpoint of "
             f"tensors; it may be truncated or of another kind ({reason})"
@@ -146,10 +163,10 @@ def _config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     config: dict[str, Any] = {
         "channels": state["encoder.embedding.conv1.weight"].shape[0],
         "attention_bands": state["decoder.attention.conv.bias"].shape[0],
-        "hidden_compensation": "encoder.compensation.query.weight" in state,
+        "hidden_compensation": "encoder.backward_gru.compensation.query.weight" in state,
         "spatial_regions": "encoder.region_aware.spatial_guide.base.weight" in state,
         "spectral_regions": "encoder.region_aware.spectral_guide.weight" in state,
-        "bidirectional": "encoder.forward_gru.gates.weight" in state,
+        "bidirectional": "encoder.forward_pass.gru.gates.weight" in state,
     }
     squeeze = state.get("encoder.region_aware.filters.squeeze.weight")
     if squeeze is not None:

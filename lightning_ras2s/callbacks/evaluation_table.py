@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
 from lightning_ras2s.evaluation import COLUMNS, mean_rows, screen_table, write_csv
+from lightning_ras2s.module import HSIDenoiser
 
 
 class EvaluationTable(L.Callback):
@@ -21,7 +22,7 @@ class EvaluationTable(L.Callback):
         self.folder = Path(folder)
 
     @rank_zero_only
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_test_end(self, trainer: L.Trainer, pl_module: HSIDenoiser) -> None:  # type: ignore[override]
         """Writes the rows that the module kept."""
         rows = pl_module.evaluation
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_ras2s.networks.layers import PairConv, accumulation_dtype, conv3x3
+from lightning_ras2s.networks.layers import PairConv, accumulation_dtype, conv3x3, over_bands
 
 
 def _unit_norm(x: Tensor) -> Tensor:
@@ -99,3 +99,32 @@ class ConvGRU(nn.Module):
         candidate = F.conv2d(reset * state, weight[2 * channels :], padding=1) + rest
         # Under autocast the gates are half, but the state keeps the precision it came with.
         return torch.lerp(state, candidate.tanh().to(state.dtype), update.to(state.dtype))
+
+
+class CompensatedGRU(nn.Module):
+    """HFComp, then ConvGRU: a step of the passes from the last band to the first.
+
+    Args:
+        channels: Hidden channels C.
+        compensate: Whether HFComp is there; without it the GRU reads the last state as it is.
+    """
+
+    def __init__(self, channels: int, compensate: bool) -> None:
+        super().__init__()
+        self.compensation = HiddenStateCompensation(channels) if compensate else None
+        self.gru = ConvGRU(channels)
+
+    def read(self, features: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+        """What each step takes from features [B, N, C, H, W], for B bands at once."""
+        reads = over_bands(self.gru.read, features).unbind()
+        if self.compensation is None:
+            return [(read, None) for read in reads]
+        queries = over_bands(self.compensation.queries, features).unbind()
+        return list(zip(reads, queries, strict=True))
+
+    def forward(self, state: Tensor, read: tuple[Tensor, Tensor | None]) -> Tensor:
+        """The next state [N, C, H, W], from the last one and what ``read`` gave for the band."""
+        gates, queries = read
+        if self.compensation is not None and queries is not None:
+            state = self.compensation(queries, state)
+        return self.gru(state, gates)

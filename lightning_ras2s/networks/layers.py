@@ -1,5 +1,7 @@
 """Small layers that the parts of RAS2S share."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +22,12 @@ def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
 def accumulation_dtype(x: Tensor) -> torch.dtype:
     """The dtype to sum in: float32 for half precisions, the tensor's own otherwise."""
     return torch.promote_types(x.dtype, torch.float32)
+
+
+def over_bands(layer: Callable[[Tensor], Tensor], bands: Tensor) -> Tensor:
+    """Applies a layer for [M, C, H, W] to all bands at once: [B, N, C, H, W] -> [B, N, D, H, W]."""
+    flat = bands.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    return layer(flat).unflatten(0, bands.shape[:2])
 
 
 class PairConv(nn.Conv2d):

@@ -6,8 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from lightning_ras2s.networks.attention import AdjacentAttention
-from lightning_ras2s.networks.hidden_state import ConvGRU, HiddenStateCompensation
-from lightning_ras2s.networks.layers import Embedding, PairConv, conv3x3, leaky_relu
+from lightning_ras2s.networks.hidden_state import CompensatedGRU, ConvGRU
+from lightning_ras2s.networks.layers import (
+    LEAKY_SLOPE,
+    Embedding,
+    PairConv,
+    conv3x3,
+    leaky_relu,
+    over_bands,
+)
 from lightning_ras2s.networks.ssra import RegionAware, RegionMasks
 
 
@@ -29,10 +36,8 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding = Embedding(channels)
-        self.compensation = HiddenStateCompensation(channels) if hidden_compensation else None
-        self.backward_gru = ConvGRU(channels)
-        self.forward_gru = ConvGRU(channels) if bidirectional else None
-        self.fusion = PairConv(channels, channels) if bidirectional else None
+        self.backward_gru = CompensatedGRU(channels, hidden_compensation)
+        self.forward_pass = ForwardPass(channels) if bidirectional else None
         self.region_aware = (
             RegionAware(channels, regions, spatial_regions, spectral_regions)
             if spatial_regions or spectral_regions
@@ -41,44 +46,45 @@ class Encoder(nn.Module):
 
     def embed(self, bands: Tensor) -> Tensor:
         """phi_e of all bands: [B, N, 1, H, W] -> [B, N, C, H, W]."""
-        return _over_bands(self.embedding, bands)
+        return over_bands(self.embedding, bands)
 
     def encode(self, features: Tensor) -> Tensor:
         """Both recurrent passes: features [B, N, C, H, W] -> encoded states of the same shape."""
-        backward_states = self._last_to_first(features)
-        if self.forward_gru is None:
-            return backward_states
-        return self._first_to_last(features, backward_states)
-
-    def _last_to_first(self, features: Tensor) -> Tensor:
-        reads = _over_bands(self.backward_gru.read, features).unbind()
-        comp = self.compensation
-        queries = None if comp is None else _over_bands(comp.queries, features).unbind()
         state = torch.zeros_like(features[0])
         states = []
-        for i in reversed(range(len(features))):
-            if comp is not None and queries is not None:
-                state = comp(queries[i], state)
-            state = self.backward_gru(state, reads[i])
+        for read in reversed(self.backward_gru.read(features)):
+            state = self.backward_gru(state, read)
             states.append(state)
-        return torch.stack(states[::-1])
-
-    def _first_to_last(self, features: Tensor, backward_states: Tensor) -> Tensor:
-        assert self.forward_gru is not None and self.fusion is not None
-        reads = _over_bands(self.forward_gru.read, features).unbind()
-        others = _over_bands(self.fusion.second, backward_states).unbind()
-        state = backward_states[0]
-        states = []
-        for read, other in zip(reads, others, strict=True):
-            state = self.forward_gru(state, read)
-            state = leaky_relu(self.fusion.first(state) + other)
-            states.append(state)
-        return torch.stack(states)
+        backward_states = torch.stack(states[::-1])
+        if self.forward_pass is None:
+            return backward_states
+        return self.forward_pass(features, backward_states)
 
     def forward(self, bands: Tensor) -> Tensor:
         """Noisy bands [B, N, 1, H, W] -> region-aware states e^r [B, N, C, H, W]."""
         encoded = self.encode(self.embed(bands))
-        return encoded if self.region_aware is None else _over_bands(self.region_aware, encoded)
+        return encoded if self.region_aware is None else over_bands(self.region_aware, encoded)
+
+
+class ForwardPass(nn.Module):
+    """Pass 2 of the encoder, first band to last, fused with the states of pass 1."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gru = ConvGRU(channels)
+        self.fusion = PairConv(channels, channels)
+
+    def forward(self, features: Tensor, backward_states: Tensor) -> Tensor:
+        """Features f_i and states u_i -> encoded states, each [B, N, C, H, W]."""
+        reads = over_bands(self.gru.read, features).unbind()
+        others = over_bands(self.fusion.second, backward_states).unbind()
+        state = backward_states[0]
+        states = []
+        for read, other in zip(reads, others, strict=True):
+            state = self.gru(state, read)
+            state = leaky_relu(self.fusion.first(state) + other)
+            states.append(state)
+        return torch.stack(states)
 
 
 class Decoder(nn.Module):
@@ -89,14 +95,13 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.attention = AdjacentAttention(attention_bands)
-        self.compensation = HiddenStateCompensation(channels) if hidden_compensation else None
-        self.backward_gru = ConvGRU(channels)
+        self.backward_gru = CompensatedGRU(channels, hidden_compensation)
         self.autoregression = Autoregression(channels) if bidirectional else None
         self.output = nn.Sequential(
             conv3x3(channels, channels),
-            nn.LeakyReLU(0.1, inplace=True),
+            nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
             conv3x3(channels, channels),
-            nn.LeakyReLU(0.1, inplace=True),
+            nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
             conv3x3(channels, 1),
         )
 
@@ -104,21 +109,19 @@ class Decoder(nn.Module):
         """Noisy bands [B, N, 1, H, W] and e^r [B, N, C, H, W] -> denoised bands."""
         contexts, states = self.attend(encoded)
         if self.autoregression is None:
-            return bands + _over_bands(self.output, states)
+            return bands + over_bands(self.output, states)
         return self.autoregression(bands, contexts, states, self.output)
 
     def attend(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         """Pass 1, last band to first: e^r [B, N, C, H, W] -> contexts c_i and states d_i."""
         windows = self.attention.windows(encoded)
-        reads = _over_bands(self.attention.read, windows).unbind()
+        reads = over_bands(self.attention.read, windows).unbind()
         kernel = self.attention.state_kernel(encoded.shape[2])
         state = encoded[-1]
         contexts, states = [], []
         for window, read in zip(windows.unbind()[::-1], reads[::-1], strict=True):
             context = self.attention(state, kernel, read, window)
-            if self.compensation is not None:
-                state = self.compensation(self.compensation.queries(context), state)
-            state = self.backward_gru(state, self.backward_gru.read(context))
+            state = self.backward_gru(state, self.backward_gru.read(context[None])[0])
             contexts.append(context)
             states.append(state)
         return torch.stack(contexts[::-1]), torch.stack(states[::-1])
@@ -131,13 +134,13 @@ class Autoregression(nn.Module):
         super().__init__()
         self.embedding = Embedding(channels)
         self.feedback_fusion = PairConv(channels, channels)
-        self.forward_gru = ConvGRU(channels)
+        self.gru = ConvGRU(channels)
         self.state_fusion = PairConv(channels, channels)
 
     def forward(self, bands: Tensor, contexts: Tensor, states: Tensor, output: nn.Module) -> Tensor:
         """Noisy bands [B, N, 1, H, W], c_i and d_i [B, N, C, H, W] -> denoised bands."""
-        context_reads = _over_bands(self.feedback_fusion.second, contexts).unbind()
-        state_reads = _over_bands(self.state_fusion.second, states).unbind()
+        context_reads = over_bands(self.feedback_fusion.second, contexts).unbind()
+        state_reads = over_bands(self.state_fusion.second, states).unbind()
         state, feedback = states[0], contexts[0]
         denoised: list[Tensor] = []
         for band, of_context, of_state in zip(
@@ -146,7 +149,7 @@ class Autoregression(nn.Module):
             if denoised:
                 feedback = self.embedding(denoised[-1])
             feedback = leaky_relu(self.feedback_fusion.first(feedback) + of_context)
-            state = self.forward_gru(state, self.forward_gru.read(feedback))
+            state = self.gru(state, self.gru.read(feedback))
             state = leaky_relu(self.state_fusion.first(state) + of_state)
             denoised.append(band + output(state))
         return torch.stack(denoised)
@@ -214,8 +217,8 @@ class RAS2S(nn.Module):
         )
         self.decoder = Decoder(channels, attention_bands, hidden_compensation, bidirectional)
         if zero_start:
-            nn.init.zeros_(self.decoder.output[-1].weight)
-            nn.init.zeros_(self.decoder.output[-1].bias)
+            for parameter in self.decoder.output[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, noisy: Tensor) -> Tensor:
         """Denoises a batch.
@@ -257,10 +260,11 @@ class RAS2S(nn.Module):
             features = self.encoder.encode(features)
         if self.encoder.region_aware is None:
             return RegionMasks(None, None)
-        masks = self.encoder.region_aware.masks(features.flatten(0, 1))
-        bands = features.shape[:2]
+        guides = self.encoder.region_aware.guides(features.flatten(0, 1))
+        regions = [None if guide is None else guide.argmax(dim=1) for guide in guides]
+        shape = features.shape[:2]
         return RegionMasks(
-            *(None if m is None else m.unflatten(0, bands).transpose(0, 1) for m in masks)
+            *(None if r is None else r.unflatten(0, shape).transpose(0, 1) for r in regions)
         )
 
 
@@ -271,9 +275,3 @@ def _as_sequence(noisy: Tensor) -> Tensor:
             f"expected a non-empty batch of cubes [N, B, H, W], got shape {list(noisy.shape)}"
         )
     return noisy.transpose(0, 1).unsqueeze(2)
-
-
-def _over_bands(layer: "nn.Module | object", bands: Tensor) -> Tensor:
-    """Applies a layer for [M, C, H, W] to all bands [B, N, C, H, W] at once."""
-    flat = bands.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    return layer(flat).unflatten(0, bands.shape[:2])  # type: ignore[operator]

@@ -133,7 +133,3 @@ class RegionAware(nn.Module):
         guides = [guide for guide in self.guides(features) if guide is not None]
         assigned = [assign_regions(candidates, guide) for guide in guides]
         return self.fusion(torch.cat(assigned, dim=1)) + features
-
-    def masks(self, features: Tensor) -> RegionMasks:
-        """The regions of features [M, C, H, W], each [M, H, W] int64 or None."""
-        return RegionMasks(*(None if g is None else g.argmax(dim=1) for g in self.guides(features)))

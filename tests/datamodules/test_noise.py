@@ -16,7 +16,6 @@ from datamodules.noise import (
     Stripe,
     add_noise,
     corrupt,
-    draw_cases,
 )
 from datamodules.random_streams import RandomStreams, sample_seeds
 
@@ -481,25 +480,6 @@ def test_tiny_and_empty_cubes(case, shape):
     noisy = add_noise(torch.full(shape, 0.5), case, 0)
     assert noisy.shape == shape
     assert noisy.isfinite().all()
-
-
-# Choosing cases
-
-
-def test_the_training_mix_is_drawn_in_equal_shares():
-    drawn = draw_cases(TRAINING_MIX, sample_seeds(0, 8000))
-    for case in ("noniid", "impulse", "stripe", "deadline"):
-        assert drawn.count(case) / 8000 == pytest.approx(0.25, abs=0.02)
-
-
-def test_the_case_of_a_sample_depends_on_its_seed_only_and_not_on_its_noise():
-    seeds = sample_seeds(0, 4000)
-    drawn = draw_cases(TRAINING_MIX, seeds)
-    assert draw_cases(TRAINING_MIX, seeds.flip(0)) == drawn[::-1]
-    chosen = torch.tensor([TRAINING_MIX.index(case) for case in drawn])
-    first_draw = RandomStreams(seeds).integers(0, 4)
-    table = torch.bincount(4 * chosen + first_draw).reshape(4, 4).numpy()
-    assert stats.chi2_contingency(table).pvalue > 0.01
 
 
 # Errors

@@ -132,7 +132,7 @@ def test_starts_from_the_released_codes_distribution():
         assert tensor.abs().max() <= bound
     assert guide.base.weight.abs().max() > 0.95 * bound
     assert not guide.gain2.weight.any()
-    gates = RAS2S().encoder.backward_gru.gates.weight.detach()
+    gates = RAS2S().encoder.backward_gru.gru.gates.weight.detach()
     assert gates.abs().max().item() == pytest.approx((9 * 28) ** -0.5, rel=0.01)
 
 

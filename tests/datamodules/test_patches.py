@@ -1,0 +1,93 @@
+"""Patches: where they are cut, and how they are turned."""
+
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from datamodules.patches import PatchShape, augment, random_crop
+from datamodules.scene import DataError
+
+# The pixels [[0, 1], [2, 3]], flipped and rotated.
+TURNED = [
+    [[0, 1], [2, 3]],  # as it is
+    [[1, 3], [0, 2]],  # by 90 degrees
+    [[3, 2], [1, 0]],  # by 180
+    [[2, 0], [3, 1]],  # by 270
+    [[1, 0], [3, 2]],  # left to right
+    [[2, 3], [0, 1]],  # upside down
+    [[0, 2], [1, 3]],  # transposed
+    [[3, 1], [2, 0]],  # transposed along the other diagonal
+]
+
+
+def draws(function, *args, times):
+    return [function(*args, np.random.default_rng(seed)) for seed in range(times)]
+
+
+def key(patch):
+    return patch.shape, tuple(patch.ravel().tolist())
+
+
+def test_every_position_is_drawn_equally_often_and_its_content_is_the_cubes():
+    cube = np.arange(4 * 5 * 6).reshape(4, 5, 6)
+    shape = PatchShape(bands=2, height=3, width=5)
+    at = {
+        key(cube[band : band + 2, row : row + 3, column : column + 5]): (band, row, column)
+        for band, row, column in product(range(3), range(3), range(2))
+    }
+    counts = Counter(at[key(patch)] for patch in draws(random_crop, cube, shape, times=1800))
+    assert counts.keys() == set(at.values())
+    assert min(counts.values()) > 60
+    assert max(counts.values()) < 140
+
+
+def test_a_patch_as_large_as_the_cube_is_the_cube():
+    cube = np.arange(24).reshape(2, 3, 4)
+    for patch in draws(random_crop, cube, PatchShape(2, 3, 4), times=5):
+        assert np.array_equal(patch, cube)
+
+
+def test_the_16_augmentations_of_a_square_patch_are_equally_frequent():
+    pixels = np.array(TURNED)
+    expected = [np.stack(bands) for p in pixels for bands in ([p, p + 4], [p + 4, p])]
+    patch = np.arange(8).reshape(2, 2, 2)
+    counts = Counter(map(key, draws(augment, patch, times=1600)))
+    assert counts.keys() == set(map(key, expected))
+    assert len(counts) == 16
+    assert min(counts.values()) > 60
+    assert max(counts.values()) < 140
+    assert key(patch) == key(np.arange(8).reshape(2, 2, 2))
+
+
+def test_a_patch_that_is_not_square_keeps_its_shape():
+    patch = np.arange(12).reshape(2, 2, 3)
+    flips = (slice(None), slice(None, None, -1))
+    expected = {key(patch[flip]) for flip in product(flips, flips, flips)}
+    counts = Counter(map(key, draws(augment, patch, times=800)))
+    assert counts.keys() == expected
+    assert min(counts.values()) > 60
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 3), (1, 3, 3), (2, 1, 1), (2, 1, 3)])
+def test_augmented_patches_are_copies_that_torch_takes(shape):
+    patch = np.zeros(shape)
+    for augmented in draws(augment, patch, times=40):
+        assert torch.from_numpy(augmented).is_contiguous()  # refuses negative strides
+        assert not np.shares_memory(augmented, patch)
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 6), (4, 6, 6), (4, 5, 7), (0, 5, 6), (4, 5, -1)])
+def test_a_patch_that_does_not_fit_names_both_sizes_and_the_options(shape):
+    sizes = "x".join(map(str, shape))
+    with pytest.raises(
+        DataError,
+        match=rf"scene pine: a patch of {sizes} .*4x5x6; lower data.patch_bands or data.patch_size",
+    ):
+        PatchShape(*shape).fit((4, 5, 6), "pine")
+
+
+def test_a_patch_that_just_fits_is_taken():
+    PatchShape(4, 5, 6).fit((4, 5, 6), "pine")

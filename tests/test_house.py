@@ -1,0 +1,112 @@
+"""The house's rules: what imports what, and files that must agree with each other."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+HOUSE = Path(__file__).parents[1]
+PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
+REQUIREMENTS = [
+    Requirement(text) for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+]
+MAKEFILE = (HOUSE / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+def test_datamodules_never_import_the_framework():
+    for path in HOUSE.glob("datamodules/**/*.py"):
+        assert not [m for m in imports(path) if m.startswith("lightning_ras2s")], path
+
+
+def test_networks_import_torch_and_their_own_parts_only():
+    allowed = ("torch", "lightning_ras2s.networks", "typing", "collections")
+    for path in HOUSE.glob("lightning_ras2s/networks/*.py"):
+        assert not [m for m in imports(path) if not m.startswith(allowed)], path
+
+
+def test_networks_have_no_device_strings():
+    for path in HOUSE.glob("lightning_ras2s/networks/*.py"):
+        assert not re.search(r"""["'](cuda|cpu|mps)""", path.read_text()), path
+
+
+def test_importing_the_network_does_not_import_what_is_heavy_or_optional():
+    code = (
+        "import sys, lightning_ras2s, datamodules; "
+        "heavy = ('lightning', 'wandb', 'omegaconf', 'jsonargparse'); "
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_conda_users_get_the_same_packages():
+    renamed = {"torch": "pytorch"}
+    ours = {renamed.get(r.name, r.name): str(r.specifier) for r in REQUIREMENTS}
+    ours["python"] = PROJECT["requires-python"]
+    listed = [
+        Requirement(text)
+        for text in yaml.safe_load((HOUSE / "environment.yml").read_text())["dependencies"]
+        if isinstance(text, str)
+    ]
+    theirs = {r.name: str(r.specifier) for r in listed}
+    # pip itself, and what jsonargparse's extra "signatures" stands for
+    for name in ("pip", "typeshed-client", "docstring_parser"):
+        theirs.pop(name)
+    assert theirs == ours
+
+
+def test_constraints_pin_every_dependency_within_its_range():
+    lines = (HOUSE / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.lower().split("==") for line in lines if not line.startswith("#"))
+    for requirement in REQUIREMENTS:
+        assert requirement.specifier.contains(pinned[requirement.name.lower()]), requirement
+
+
+def test_readme_names_commands_that_exist():
+    readme = (HOUSE / "README.md").read_text()
+    named = set(re.findall(r"\bmake ([a-z][a-z-]+)", readme))
+    assert {"train", "test", "evaluate"} <= named <= TARGETS
+    for path in re.findall(r"\]\(((?!http)[^)#]+)\)", readme):
+        assert (HOUSE / path).exists(), path
+
+
+@needs_make
+def test_help_lists_every_target():
+    out = subprocess.run(
+        ["make", "help"], cwd=HOUSE, capture_output=True, text=True, check=True
+    ).stdout
+    assert {line.split()[1] for line in out.splitlines()} == TARGETS
+
+
+@needs_make
+def test_an_unknown_experiment_ends_make_with_code_2():
+    this_environment = ["INSTALLED=", f"RUN={sys.executable}"]
+    result = subprocess.run(
+        ["make", "train", "EXP=nope", *this_environment],
+        cwd=HOUSE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "there is no experiment 'nope'" in result.stderr
+    assert "quickstart" in result.stderr

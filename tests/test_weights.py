@@ -1,0 +1,198 @@
+"""Weights on disk -> network: whose files are read, and what the errors say."""
+
+import argparse
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_ras2s import RAS2S, load_network
+from lightning_ras2s.weights import from_released
+from tests.oracle import LiteralRAS2S
+
+torch.set_num_threads(1)
+
+SIZES = [
+    {},
+    {"channels": 4, "regions": 1, "attention_bands": 1},
+    {"channels": 6, "regions": 4, "attention_bands": 5},
+]
+FLAGS = ("hidden_compensation", "spatial_regions", "spectral_regions", "bidirectional")
+SMALL = {"channels": 4, "regions": 2}
+ABLATIONS = [SMALL | dict(zip(FLAGS, on, strict=True)) for on in product([True, False], repeat=4)]
+
+WRAPPERS = {
+    "own": lambda state: {
+        "state_dict": {f"network.{name}": tensor for name, tensor in state.items()},
+        "hyper_parameters": {"loss": "l1", "learning_rate": 1e-3},
+        "epoch": 3,
+    },
+    "released": lambda state: {"net": state, "optimizer": {}, "epoch": 1},
+    "bare": dict,
+}
+
+
+def alive(network):
+    """Moves every parameter away from the values at which parts have no effect."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return network.eval()
+
+
+def save(content, tmp_path, **options):
+    path = tmp_path / "weights.pth"
+    torch.save(content, path, **options)
+    return path
+
+
+def assert_same(network, original):
+    noisy = torch.rand(2, 4, 7, 9)
+    with torch.no_grad():
+        expected = original(noisy)
+        torch.testing.assert_close(network(noisy), expected, rtol=0, atol=1e-5)
+    assert (expected - noisy).abs().max() > 0.01
+    assert not any(module.training for module in network.modules())
+
+
+def assert_refused(path, *parts):
+    with pytest.raises(ValueError, match=f"(?s)^{re.escape(str(path))}: .*" + ".*".join(parts)):
+        load_network(path)
+
+
+@pytest.mark.parametrize("wrapper", ["own", "bare"])
+@pytest.mark.parametrize("config", [*SIZES, *ABLATIONS], ids=str)
+def test_own_checkpoints_give_back_their_network(tmp_path, config, wrapper):
+    original = alive(RAS2S(**config))
+    network = load_network(save(WRAPPERS[wrapper](original.state_dict()), tmp_path))
+    assert_same(network, original)
+    assert network.state_dict().keys() == original.state_dict().keys()
+
+
+@pytest.mark.parametrize("wrapper", ["released", "bare"])
+@pytest.mark.parametrize("config", [*SIZES, *ABLATIONS], ids=str)
+def test_released_checkpoints_give_the_oracles_outputs(tmp_path, config, wrapper):
+    oracle = alive(LiteralRAS2S(**config))
+    network = load_network(save(WRAPPERS[wrapper](oracle.state_dict()), tmp_path))
+    assert_same(network, oracle)
+
+
+def test_a_path_may_be_a_string_and_the_old_file_format_is_read(tmp_path):
+    original = alive(RAS2S(**SMALL))
+    path = save(original.state_dict(), tmp_path, _use_new_zipfile_serialization=False)
+    assert_same(load_network(str(path)), original)
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_file_that_is_not_there_is_named(tmp_path, folder):
+    path = tmp_path / "best.ckpt"
+    if folder:
+        path.mkdir()
+    with pytest.raises(FileNotFoundError, match=rf"^{re.escape(str(path))}: no such checkpoint"):
+        load_network(path)
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_a_truncated_file_is_refused_wherever_it_was_cut(tmp_path, new_format):
+    state = RAS2S(**SMALL).state_dict()
+    path = save({"net": state}, tmp_path, _use_new_zipfile_serialization=new_format)
+    whole = path.read_bytes()
+    sizes = [0, 1, 2, 10, 75, 150, *range(1000, len(whole) - 1000, len(whole) // 10)]
+    for size in [*sizes, len(whole) - 1000]:
+        path.write_bytes(whole[:size])
+        assert_refused(path, rf"\b{size:,} bytes", "may be truncated")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"hello world\n",  # a KeyError in torch
+        b"not weights\n",
+        b"<!DOCTYPE html><title>404</title>",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        b"Uz\x22Ak=`Eomn\x9dT0,\xa9",  # a UnicodeDecodeError
+        b"\x89PNG\r\n\x1a\n",
+        b"PK\x03\x04junk",
+    ],
+)
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "notes.ckpt"
+    path.write_bytes(content)
+    assert_refused(path, rf"\b{len(content)} bytes", "of another kind")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ({"model": {"conv.weight": torch.zeros(2)}, "step": 3}, "it holds model, step"),
+        ({"state_dict": {"network.conv.weight": torch.zeros(2)}}, "it holds network.conv.weight"),
+        ({"net": {}}, "it holds nothing"),
+        ([1, 2], "holds a list"),
+        (torch.zeros(3), "holds a Tensor"),
+    ],
+)
+def test_something_else_than_ras2s_is_refused_and_named(tmp_path, content, found):
+    assert_refused(save(content, tmp_path), found)
+
+
+@pytest.mark.parametrize("kind", [RAS2S, LiteralRAS2S])
+def test_a_missing_tensor_is_noticed_whichever_it_is(tmp_path, kind):
+    state = kind(channels=2, regions=2).state_dict()
+    for name in state:
+        path = save({key: tensor for key, tensor in state.items() if key != name}, tmp_path)
+        assert_refused(path, "(not a complete RAS2S network|neither a checkpoint)", "encoder")
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "found"),
+    [
+        ("decoder.output.0.weight", torch.zeros(3, 3), "size mismatch for decoder.output.0.weight"),
+        ("decoder.attention.conv.bias", torch.zeros(4), "attention_bands=4"),
+        ("decoder.attention.conv.bias", torch.tensor(0.0), "not a complete"),
+        ("decoder.extra.weight", torch.zeros(3), "decoder.extra.weight"),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_noticed(tmp_path, name, tensor, found):
+    assert_refused(save(RAS2S(**SMALL).state_dict() | {name: tensor}, tmp_path), found)
+
+
+def test_released_tensors_that_cannot_be_stacked_are_noticed(tmp_path):
+    state = LiteralRAS2S(**SMALL).state_dict()
+    assert_refused(save(state | {"encoder.corr.k.weight": torch.zeros(3)}, tmp_path), "complete")
+
+
+class Intruder:
+    """Pickled as a call that makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, new_format):
+    mark = tmp_path / "was_here"
+    content = {"net": LiteralRAS2S(**SMALL).state_dict(), "epoch": Intruder(mark)}
+    path = save(content, tmp_path, _use_new_zipfile_serialization=new_format)
+    assert_refused(path, "refused, because it holds a Python object")
+    assert not mark.exists()
+    torch.load(path, weights_only=False)
+    assert mark.exists()  # it would have
+
+
+def test_a_refused_object_is_named(tmp_path):
+    content = {"state_dict": RAS2S(**SMALL).state_dict(), "args": argparse.Namespace(epochs=3)}
+    assert_refused(save(content, tmp_path), r"\(argparse.Namespace\)")
+
+
+def test_from_released_stacks_the_gates_in_the_order_update_reset_candidate():
+    state = LiteralRAS2S(**SMALL).state_dict()
+    gates = from_released(state)["encoder.backward_gru.gru.gates.weight"]
+    parts = [state[f"encoder.encoder_layer.conv_gru.conv{gate}.weight"] for gate in "zrq"]
+    assert torch.equal(gates, torch.cat(parts))
