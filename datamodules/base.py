@@ -85,6 +85,8 @@ class ShardedSampler(Sampler[int]):
     Args:
         length: Numbers an epoch.
         even: Give every process equally many (a remainder is left out), as training needs.
+            Otherwise every number comes, and only a process that would have none repeats one:
+            Lightning skips an evaluation without batches, and the others would wait for it.
     """
 
     def __init__(self, length: int, even: bool) -> None:
@@ -98,8 +100,9 @@ class ShardedSampler(Sampler[int]):
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         rank = torch.distributed.get_rank() if distributed else 0
         processes = torch.distributed.get_world_size() if distributed else 1
-        end = self.length - self.length % processes if self.even else self.length
-        return range(rank, end, processes)
+        if self.even:
+            return range(rank, self.length - self.length % processes, processes)
+        return range(rank % self.length, self.length, processes)
 
     def __len__(self) -> int:
         return len(self._own())

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from datamodules import DataError, HSIDataModule
 from lightning_ras2s.module import HSIDenoiser, NonFiniteLossError
+from lightning_ras2s.weights import read_checkpoint
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 RUN_DIR = "RAS2S_RUN_DIR"  # tells the processes that Lightning launches the folder of their run
@@ -67,6 +68,15 @@ class RAS2SCLI(LightningCLI):
         """The run's folder; and one seed for the weights, the patches and the noise."""
         parser.add_argument("--run_dir", default=os.environ[RUN_DIR], help="the run's folder")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+
+    def _parse_ckpt_path(self) -> None:
+        """Checks the file. Lightning's own puts its hyper-parameters over those that were given."""
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        if path and Path(path).suffix:  # not one of Lightning's words: best, last, hpc
+            try:
+                read_checkpoint(Path(path))
+            except ValueError as error:
+                raise UserError(str(error)) from error
 
     def before_instantiate_classes(self) -> None:
         """Keeps W&B inside the run's folder, and offline without an account."""

@@ -80,7 +80,7 @@ def load_network(path: str | PathLike[str]) -> RAS2S:
         ValueError: If the file cannot be read or holds something else; the message says what.
     """
     path = Path(path)
-    state = _network_state(_read(path), path)
+    state = _network_state(read_checkpoint(path), path)
     try:
         if "encoder.conv_inp_1.weight" in state:
             state = from_released(state)
@@ -115,7 +115,13 @@ def _reshape(name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _read(path: Path) -> Any:
+def read_checkpoint(path: Path) -> Any:
+    """What a checkpoint holds, on the CPU; only tensors and plain types are read.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint; is the path right (CKPT=...)?")
     try:

@@ -194,6 +194,8 @@ def test_later_files_and_flags_reach_what_earlier_files_interpolate(folder, caps
         (["--data.protocol=full"], "train split is empty"),
         (["--trainer.max_epochs=x"], "trainer.max_epochs.*int.* x"),
         (["-c", "nope.yaml"], "no experiment 'nope'"),
+        (["--ckpt_path=no.ckpt"], "no.ckpt: no such checkpoint"),
+        (["--ckpt_path=truncated.ckpt"], "truncated.ckpt: 700 bytes that cannot be read"),
         (["-c", "typo.yaml"], "model.lrr"),
         (["-c", "interpolation.yaml"], "widht"),
         (
@@ -208,6 +210,8 @@ def test_later_files_and_flags_reach_what_earlier_files_interpolate(folder, caps
 )
 def test_a_mistake_is_one_line_and_exit_code_2(args, message, folder, capsys, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    torch.save(RAS2S(channels=2).state_dict(), "whole.ckpt")
+    (folder / "truncated.ckpt").write_bytes((folder / "whole.ckpt").read_bytes()[:700])
     (folder / "typo.yaml").write_text("model:\n  lrr: 1\n")
     (folder / "interpolation.yaml").write_text("model:\n  learning_rate: ${model.widht}\n")
     assert cli.main(["fit", *files("quickstart"), *args]) == 2

@@ -92,7 +92,11 @@ def test_readme_names_commands_that_exist():
 @needs_make
 def test_help_lists_every_target():
     out = subprocess.run(
-        ["make", "help"], cwd=HOUSE, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "help"],
+        cwd=HOUSE,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert {line.split()[1] for line in out.splitlines()} == TARGETS
 
