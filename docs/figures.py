@@ -19,6 +19,7 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.colors import ListedColormap
 
+PICTURE = Path(__file__).with_name("quickstart.png")
 RED_GREEN_BLUE = (28, 17, 8)  # about 680, 570 and 480 nm
 BAND = 60
 PIXEL = (100, 16)  # row, column
@@ -30,7 +31,7 @@ def colour(cube: torch.Tensor, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return np.clip((image - low) / (high - low), 0, 1)
 
 
-def main(checkpoint: str) -> None:
+def main(checkpoint: str, picture: Path = PICTURE) -> None:
     """Denoises the test block under mixture noise and draws it."""
     data = IndianPines(test_noise=["mixture"])
     data.setup("test")
@@ -75,7 +76,8 @@ def main(checkpoint: str) -> None:
     axis.set(xlabel="wavelength (nm)", ylabel="scaled radiance", ylim=(-0.1, 1.1))
     axis.set_title("spectrum of the marked pixel", fontsize=10)
     axis.legend(frameon=False)
-    figure.savefig(Path(__file__).with_name("quickstart.png"), dpi=80)
+    figure.savefig(picture, dpi=80)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

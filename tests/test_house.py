@@ -1,16 +1,23 @@
 """The house's rules: what imports what, and files that must agree with each other."""
 
 import ast
+import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from matplotlib import pyplot as plt
 from packaging.requirements import Requirement
+
+from lightning_ras2s import RAS2S
 
 HOUSE = Path(__file__).parents[1]
 PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
@@ -101,16 +108,59 @@ def test_help_lists_every_target():
     assert {line.split()[1] for line in out.splitlines()} == TARGETS
 
 
-@needs_make
-def test_an_unknown_experiment_ends_make_with_code_2():
-    this_environment = ["INSTALLED=", f"RUN={sys.executable}"]
-    result = subprocess.run(
-        ["make", "train", "EXP=nope", *this_environment],
+def make(*arguments, **environment):
+    """Runs make in this environment instead of its own."""
+    return subprocess.run(
+        ["make", *arguments, "INSTALLED=", f"RUN={sys.executable}"],
         cwd=HOUSE,
         capture_output=True,
         text=True,
         check=False,
+        env=os.environ | environment,
     )
+
+
+@needs_make
+def test_make_trains_and_evaluates(tmp_path):
+    run_dir = tmp_path / "run"
+    small = "--data.test_noise=[mixture] --model.test_bands=0 --trainer.accelerator=cpu"
+    tiny = "--model.network.channels=2 --trainer.max_epochs=1 --data.patches_per_epoch=8"
+    arguments = f"ARGS={tiny} {small} --run_dir={run_dir}"
+    trained = make("train", arguments, WANDB_MODE="offline", OMP_NUM_THREADS="1")
+    assert trained.returncode == 0, trained.stderr
+    best = run_dir / "checkpoints" / "best.ckpt"
+    arguments = f"ARGS={small} --run_dir={tmp_path / 'evaluation'}"
+    evaluated = make("evaluate", f"CKPT={best}", arguments, OMP_NUM_THREADS="1")
+    assert evaluated.returncode == 0, evaluated.stderr
+    rows = [run / "evaluation.csv" for run in (run_dir, tmp_path / "evaluation")]
+    assert rows[0].read_bytes() == rows[1].read_bytes()
+
+
+@needs_make
+def test_make_evaluate_asks_for_the_weights():
+    result = make("evaluate")
+    assert result.returncode == 2
+    assert "make evaluate EXP=quickstart CKPT=" in result.stderr
+
+
+@needs_make
+def test_an_unknown_experiment_ends_make_with_code_2():
+    result = make("train", "EXP=nope")
     assert result.returncode == 2
     assert "there is no experiment 'nope'" in result.stderr
     assert "quickstart" in result.stderr
+
+
+def test_the_readme_picture_is_drawn(tmp_path):
+    torch.save(
+        RAS2S(channels=2, zero_start=True, hidden_compensation=False).state_dict(),
+        tmp_path / "w.pth",
+    )
+    figures = runpy.run_path(str(HOUSE / "docs" / "figures.py"))
+    figures["main"](tmp_path / "w.pth", tmp_path / "picture.png")
+    picture = plt.imread(tmp_path / "picture.png")[..., :3]
+    ours = plt.imread(HOUSE / "docs" / "quickstart.png")[..., :3]
+    assert picture.shape == ours.shape
+    clean = np.s_[60:460, 315:408]  # the clean image does not depend on the weights
+    assert np.abs(picture[clean] - ours[clean]).mean() < 0.02
+    assert picture[clean].std() > 0.1

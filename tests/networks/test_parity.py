@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from datamodules import IndianPines
+from lightning_ras2s.metrics import mpsnr
 from lightning_ras2s.networks import RAS2S
 from lightning_ras2s.weights import RELEASED_NAMES, from_released, load_network
 from tests.golden import (
@@ -91,3 +93,13 @@ def test_released_file_loads_ready_for_inference():
     assert not network.training
     with torch.no_grad():
         torch.testing.assert_close(network(golden["input"]), golden["output"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("case", "psnr_db"), [("noniid", 40.9), ("mixture", 39.5)])
+def test_released_weights_denoise_a_real_scene_as_well_as_the_authors_code(case, psnr_db):
+    data = IndianPines(protocol="full", test_noise=[case])
+    data.setup("test")
+    item = data.test_set[0]
+    with torch.no_grad():
+        denoised = load_network(OFFICIAL_WEIGHTS)(item["noisy"][None])
+    assert mpsnr(denoised, item["clean"][None]).item() == pytest.approx(psnr_db, abs=0.5)
