@@ -97,6 +97,13 @@ def test_test_has_a_row_per_scene_case_and_method(tmp_path):
     assert logged["test/ssim"] == pytest.approx(sum(r["ssim"] for r in ours) / 4, rel=1e-6)
 
 
+def test_a_test_after_a_validation_starts_with_an_empty_table(tmp_path):
+    denoiser, run = HSIDenoiser(Scale()), trainer(tmp_path)
+    run.validate(denoiser, data(val_noise=["noniid", "stripe", "deadline"]), verbose=False)
+    run.test(denoiser, data(test_noise=["noniid"]), verbose=False)
+    assert len(denoiser.evaluation) == 2 * 2
+
+
 def test_windows_cover_all_bands_and_are_their_own_row(tmp_path):
     class BandsSeen(nn.Module):
         def forward(self, noisy):
