@@ -56,6 +56,6 @@ def write_scene(
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as aside:
         module.write(Path(aside) / path.name, array, scene.wavelengths, key, order)
         # An ENVI header comes last: without it nobody takes the data for whole.
-        for part in sorted(Path(aside).iterdir(), key=lambda part: part.suffix == ".hdr"):
+        for part in sorted(Path(aside).iterdir(), key=lambda part: part.suffix.lower() == ".hdr"):
             part.replace(path.with_name(part.name))
     return path

@@ -10,10 +10,7 @@ from datamodules.formats.content import Content, reading
 from datamodules.scene import DataError
 
 DATA_ENDINGS = ("", ".img", ".raw", ".dat", ".bil", ".bip", ".bsq", ".pix", ".cube")
-TO_NM = {
-    **dict.fromkeys(("nm", "nanometers", "nanometer", "nanometres"), 1.0),
-    **dict.fromkeys(("um", "µm", "micrometers", "micrometer", "micrometres", "microns"), 1e3),
-}
+LENGTHS = ("nanomet", "nm", "micromet", "micron", "um", "µm")
 UNSAID = ("", "unknown", "<unspecified>", "none")
 
 
@@ -59,18 +56,19 @@ def _pair(path: Path) -> tuple[Path, Path]:
 
 
 def _wavelengths(image: envi.SpyFile) -> list[np.ndarray]:
-    """Band centres, in nm where the header names their unit; none where it is no length."""
+    """Band centres, whose size tells nm from um; none where the header says they are no lengths."""
     unit = str(image.bands.band_unit or "").strip().lower()
-    if image.bands.centers is None or (unit not in TO_NM and unit not in UNSAID):
+    if image.bands.centers is None or not (unit in UNSAID or unit.startswith(LENGTHS)):
         return []
-    return [np.array(image.bands.centers, np.float64) * TO_NM.get(unit, 1.0)]
+    return [np.array(image.bands.centers, np.float64)]
 
 
 def write(
     path: Path, array: np.ndarray, wavelengths: np.ndarray | None, key: str, axes: str
 ) -> None:
     """Writes header and data (band sequential); the path may be either of them."""
-    ending = ".img" if path.suffix.lower() == ".hdr" else path.suffix
+    is_header = path.suffix.lower() == ".hdr"
+    header, ending = (path, ".img") if is_header else (path.with_suffix(".hdr"), path.suffix)
     metadata: dict[str, object] = {}
     if wavelengths is not None:
         metadata = {
@@ -78,7 +76,7 @@ def write(
             "wavelength units": "Nanometers",
         }
     envi.save_image(
-        os.fspath(path.with_suffix(".hdr")),
+        os.fspath(header),
         array.transpose(1, 2, 0),
         dtype=np.float32,
         interleave="bsq",

@@ -73,4 +73,4 @@ def write(
     variables = {key: array}
     if wavelengths is not None:
         variables["wavelengths"] = wavelengths
-    scipy.io.savemat(str(path), variables)
+    scipy.io.savemat(str(path), variables, appendmat=False)

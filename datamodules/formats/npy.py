@@ -17,4 +17,5 @@ def write(
     path: Path, array: np.ndarray, wavelengths: np.ndarray | None, key: str, axes: str
 ) -> None:
     """Writes the array; a .npy file has no place for wavelengths."""
-    np.save(path, array)
+    with path.open("wb") as file:
+        np.save(file, array)

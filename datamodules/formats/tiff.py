@@ -10,8 +10,9 @@ from datamodules.formats import load_module
 from datamodules.formats.content import Content, reading
 from datamodules.scene import DataError
 
-# none, deflate, packbits and lzma: those that tifffile decodes by itself
+# What tifffile decodes by itself: none, deflate, packbits, lzma; no or integer differences.
 PLAIN = (1, 8, 32946, 32773, 34925)
+DIFFERENCES = (1, 2)
 
 
 def read(path: Path, key: str | None) -> Content:
@@ -27,7 +28,7 @@ def read(path: Path, key: str | None) -> Content:
                     f"{path}: page {number} is {page.shape} {page.dtype}, page 0 is "
                     f"{pages[0].shape} {pages[0].dtype}; pages are bands and must be alike"
                 )
-        if int(pages[0].compression) not in PLAIN or int(pages[0].predictor) != 1:
+        if int(pages[0].compression) not in PLAIN or int(pages[0].predictor) not in DIFFERENCES:
             geo = load_module(path, "geo")
             return geo.read_pages(path, [page.index for page in pages])  # type: ignore[attr-defined]
         if len(file.series) == 1 or len(pages) == 1:

@@ -51,7 +51,13 @@ def cut(path, fraction=0.6):
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("dtype", ["uint16", "float64", "int32"])
 def test_mat_v5_is_taken_as_matlab_shows_it(tmp_path, dtype, compressed):
-    others = {"rgb": HWB[..., 0], "note": "text", "bands": np.array([NM]), "gain": 2.0}
+    others = {
+        "rgb": HWB[..., 0],
+        "line": HWB[:1],
+        "note": "text",
+        "bands": np.array([NM]),
+        "gain": 2.0,
+    }
     scipy.io.savemat(
         tmp_path / "a.mat", {"rad": HWB.astype(dtype), **others}, do_compression=compressed
     )
@@ -280,6 +286,7 @@ def test_a_tiff_of_one_page_is_no_cube(tmp_path):
         {"interleave": "band"},
         {"compress": "lzw"},
         {"compress": "deflate", "predictor": 2, "interleave": "band"},
+        {"compress": "deflate", "predictor": 3, "dtype": "float32"},
     ],
 )
 def test_the_samples_of_a_geotiff_are_bands(tmp_path, options):
@@ -312,8 +319,8 @@ def test_pcidsk(tmp_path):
 def write_with_gdal(path, **options):
     rasterio = pytest.importorskip("rasterio", reason="the extra [geo] is not installed")
     place = rasterio.transform.from_origin(3e5, 4e6, 2, 2)
-    shape = {"count": 5, "height": 7, "width": 9, "dtype": "uint16"}
-    with rasterio.open(path, "w", crs="EPSG:32633", transform=place, **shape, **options) as file:
+    options = {"count": 5, "height": 7, "width": 9, "dtype": "uint16", **options}
+    with rasterio.open(path, "w", crs="EPSG:32633", transform=place, **options) as file:
         file.write(COUNTS)
 
 

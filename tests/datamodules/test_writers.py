@@ -80,6 +80,12 @@ def test_matlab_sees_rows_columns_bands(tmp_path):
     same(scipy.io.loadmat(tmp_path / "a.mat")["gt"])
 
 
+@pytest.mark.parametrize("ending", [ending.upper() for ending in ENDINGS])
+def test_endings_may_be_capitals(tmp_path, ending):
+    need(ending.lower())
+    same(read_cube(write_scene(scene(), tmp_path / f"toy{ending}"))[0])
+
+
 def test_what_other_libraries_find(tmp_path):
     write_scene(scene(), tmp_path / "a.h5", key="cube")
     with h5py.File(tmp_path / "a.h5") as file:
