@@ -1,5 +1,6 @@
 """Indian Pines: the real AVIRIS scene that comes with the ``tensorly`` package."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -34,7 +35,9 @@ class IndianPines(HSIDataModule):
         """The block of ``split``, or under protocol ``full`` the crop for the test only."""
         whole = load_scene()
         if self.protocol == "blocks":
-            return [whole.crop(columns=COLUMNS[split])]
+            # Each block has a name of its own, as its noise follows from it.
+            block = whole.crop(columns=COLUMNS[split])
+            return [replace(block, name=f"{self.name}_{split}")]
         return [whole.crop(FULL_CROP, FULL_CROP)] if split == "test" else []
 
 
