@@ -3,8 +3,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 EXP ?= quickstart
-DEVICES ?= 1
-NODES ?= 1
 ARGS ?=
 PYTHON ?= python3
 
@@ -27,7 +25,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 train: $(INSTALLED) ## trains and tests: [EXP=quickstart] [DEVICES=1] [NODES=1] [ARGS="--trainer.max_epochs=3"]
-	@$(RUN) -m lightning_ras2s fit $(CONFIG) --trainer.devices=$(DEVICES) --trainer.num_nodes=$(NODES) $(ARGS)
+	@$(RUN) -m lightning_ras2s fit $(CONFIG) $(if $(DEVICES),--trainer.devices=$(DEVICES)) \
+		$(if $(NODES),--trainer.num_nodes=$(NODES)) $(ARGS)
 
 evaluate: $(INSTALLED) ## tests weights under all noise cases: CKPT=best.ckpt [EXP=quickstart]
 	@test -n "$(CKPT)" || { echo 'error: say which weights to evaluate: make evaluate EXP=$(EXP) CKPT=runs/.../best.ckpt' >&2; exit 2; }

@@ -175,10 +175,10 @@ class HSIDataModule(L.LightningDataModule):
 
     def scenes(self, split: str) -> list[Scene]:
         """The clean scenes of ``split``: train, val or test."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what its scenes are")
+        raise DataError("no dataset is named: set data.class_path, e.g. datamodules.IndianPines")
 
     def setup(self, stage: str) -> None:
-        """Loads the scenes that ``stage`` (fit, validate, test or predict) needs.
+        """Loads the scenes that ``stage`` (fit, validate or test) needs.
 
         Raises:
             DataError: If a split is empty, a scene is damaged or the patch does not fit a scene.

@@ -1,4 +1,4 @@
-"""python -m lightning_ras2s fit|validate|test|predict ..."""
+"""python -m lightning_ras2s fit|validate|test ..."""
 
 import sys
 

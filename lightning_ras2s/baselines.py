@@ -9,9 +9,9 @@ from torch import Tensor
 
 def median_filter(noisy: Tensor) -> Tensor:
     """Median over 3 bands x 3 x 3 pixels, mirrored at the borders: [N, B, H, W] -> the same."""
-    cubes = noisy.cpu().numpy()
+    cubes = noisy.float().cpu().numpy()
     filtered = ndimage.median_filter(cubes, size=(1, 3, 3, 3), mode="reflect")
-    return torch.from_numpy(filtered).to(noisy.device)
+    return torch.from_numpy(filtered).to(noisy)
 
 
 BASELINES: dict[str, Callable[[Tensor], Tensor]] = {"Median 3x3x3": median_filter}

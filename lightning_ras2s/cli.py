@@ -3,17 +3,19 @@
 import argparse
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import chain, count
+from itertools import chain, count, pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
 import lightning as L
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -23,7 +25,8 @@ from datamodules import DataError, HSIDataModule
 from lightning_ras2s.module import HSIDenoiser, NonFiniteLossError
 from lightning_ras2s.weights import read_checkpoint
 
-SUBCOMMANDS = ("fit", "validate", "test", "predict")
+SUBCOMMANDS = ("fit", "validate", "test")
+TRACEBACK = "RAS2S_TRACEBACK"  # set it to see where an error comes from
 RUN_DIR = "RAS2S_RUN_DIR"  # tells the processes that Lightning launches the folder of their run
 
 
@@ -48,11 +51,11 @@ class SaveRunConfig(SaveConfigCallback):
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Lightning calls this once, on rank 0."""
         run_dir = Path(self.config.run_dir)
-        text = self.parser.dump(self.config, skip_none=False)
-        lines = [line for line in text.splitlines() if not line.startswith("run_dir:")]
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        config.pop("run_dir")
         run_dir.mkdir(parents=True, exist_ok=True)
-        path = run_dir / self.config_filename
-        path.write_text("\n".join(lines).replace(str(run_dir), "${run_dir}") + "\n")
+        text = yaml.safe_dump(_with_run_dir(config, str(run_dir)), sort_keys=False)
+        (run_dir / self.config_filename).write_text(text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(
@@ -61,22 +64,41 @@ class SaveRunConfig(SaveConfigCallback):
                 )
 
 
+def _with_run_dir(value: Any, run_dir: str) -> Any:
+    """Puts ``${run_dir}`` for the folder in every string that is, or begins with, its path."""
+    if isinstance(value, dict):
+        return {key: _with_run_dir(item, run_dir) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_run_dir(item, run_dir) for item in value]
+    if isinstance(value, str) and (value == run_dir or value.startswith(f"{run_dir}{os.sep}")):
+        return "${run_dir}" + value.removeprefix(run_dir)
+    return value
+
+
 class RAS2SCLI(LightningCLI):
     """fit ends with a test of the best checkpoint; every run has a folder of its own."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, without ``predict``: no dataset has scenes for it."""
+        known = LightningCLI.subcommands()
+        return {name: known[name] for name in SUBCOMMANDS}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The run's folder; and one seed for the weights, the patches and the noise."""
         parser.add_argument("--run_dir", default=os.environ[RUN_DIR], help="the run's folder")
-        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
 
     def _parse_ckpt_path(self) -> None:
         """Checks the file. Lightning's own puts its hyper-parameters over those that were given."""
         path = self.config[self.config.subcommand].get("ckpt_path")
         if path and Path(path).suffix:  # not one of Lightning's words: best, last, hpc
-            try:
-                read_checkpoint(Path(path))
-            except ValueError as error:
-                raise UserError(str(error)) from error
+            content = read_checkpoint(Path(path))
+            if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
+                raise UserError(
+                    f"{path}: holds no training to go on with, only weights perhaps; "
+                    f"evaluate them with make evaluate CKPT={path}"
+                )
 
     def before_instantiate_classes(self) -> None:
         """Keeps W&B inside the run's folder, and offline without an account."""
@@ -85,23 +107,25 @@ class RAS2SCLI(LightningCLI):
             os.environ[variable] = str(run_dir / "wandb")
         os.environ.setdefault("WANDB_SILENT", "true")
         loggers = str(self.config[self.subcommand].trainer.logger)
-        if "Wandb" in loggers and "WANDB_MODE" not in os.environ:
+        mode = os.environ.get("WANDB_MODE")
+        if "Wandb" in loggers and mode in (None, "online"):
             import wandb
 
-            if not wandb.login(prompt=False, verify=False):
-                wandb.setup(wandb.Settings(mode="offline"))
+            if wandb.login(prompt=False, verify=False):
+                return
+            if mode == "online":
+                raise UserError("WANDB_MODE=online, but no account: run wandb login, or unset it")
+            wandb.setup(wandb.Settings(mode="offline"))
 
     def instantiate_classes(self) -> None:
         """Tells what a constructor refuses as a mistake of the user's."""
         try:
             super().instantiate_classes()
-        except (ValueError, MisconfigurationException) as error:
+        except (ValueError, TypeError, MisconfigurationException) as error:
             raise UserError(one_line(str(error))) from error
 
     def after_fit(self) -> None:
         """Tests the best weights."""
-        if self.trainer.interrupted:
-            return
         checkpoint = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
         self.trainer.test(
             self.model, datamodule=self.datamodule, ckpt_path=checkpoint or None, verbose=False
@@ -129,8 +153,17 @@ def one_line(message: str) -> str:
     return " ".join(kept)
 
 
+def _seed(seed_everything: int | bool) -> int:
+    """The seed of the data: the one of everything."""
+    if isinstance(seed_everything, bool) or seed_everything < 0:
+        raise UserError(f"seed_everything is {seed_everything}; give a number that is not negative")
+    return seed_everything
+
+
 def git_commit() -> str | None:
     """The commit of the working directory, with ``-dirty`` behind it if there are changes."""
+    if shutil.which("git") is None:
+        return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.stdout.strip() or None
@@ -142,8 +175,7 @@ def _config_files(args: Sequence[str]) -> list[Path]:
     Raises:
         UserError: If one of them is not there; tells the experiments that are.
     """
-    pairs = zip(args, [*args[1:], ""], strict=True)
-    files = [Path(value) for option, value in pairs if option in ("-c", "--config")]
+    files = [Path(value) for option, value in pairwise(args) if option in ("-c", "--config")]
     for file in files:
         if not file.is_file():
             there = sorted(p.stem for p in file.parent.glob("*.yaml") if p.stem != "defaults")
@@ -170,10 +202,13 @@ def _choose_run_dir(args: Sequence[str]) -> None:
 
 
 def _silence_clutter() -> None:
-    """Drops an advertisement and warnings that concern nobody here."""
+    """Drops an advertisement and warnings that concern nobody here.
+
+    The metrics need no ``sync_dist``: they are means of a table that all processes share.
+    """
     rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     rank_zero.addFilter(lambda record: "litlogger" not in record.getMessage())
-    for message in ("Experiment logs directory", ".*LeafSpec"):
+    for message in ("Experiment logs directory", ".*LeafSpec", ".*sync_dist=True"):
         warnings.filterwarnings("ignore", message=message)
 
 
@@ -191,6 +226,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options = {"parser_mode": "omegaconf+", "usage": argparse.SUPPRESS}
     parser_options: dict[str, Any] = options | dict.fromkeys(SUBCOMMANDS, options)
     _silence_clutter()
+    code = 2
     try:
         _choose_run_dir(sys.argv[1:] if args is None else args)
         RAS2SCLI(
@@ -200,17 +236,22 @@ def main(args: Sequence[str] | None = None) -> int:
             parser_class=Parser,
             auto_configure_optimizers=False,
             save_config_callback=SaveRunConfig,
+            save_config_kwargs={"save_to_log_dir": False},
             parser_kwargs=parser_options,
             args=args if args is None else list(args),
         )
+        code = 0
     except (UserError, DataError, NonFiniteLossError, FileNotFoundError) as error:
         message = str(error)
     except OmegaConfBaseException as error:
         message = one_line(str(error.msg))
-    else:
-        return 0
+    except (ValueError, MisconfigurationException) as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        message = f"{one_line(str(error))} ({TRACEBACK}=1 shows where)"
     finally:
         if "wandb" in sys.modules:
-            sys.modules["wandb"].finish()
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201
-    return 2
+            sys.modules["wandb"].finish(exit_code=code)
+    if code:
+        print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    return code

@@ -40,7 +40,7 @@ class HSIDenoiser(L.LightningModule):
             of that many bands, as it was trained on, beside the whole sequence at once.
 
     Raises:
-        ValueError: If the loss cannot be read, or the schedule or a baseline is unknown.
+        ValueError: If the loss cannot be read, a baseline is unknown, or ``test_bands`` negative.
     """
 
     def __init__(
@@ -65,6 +65,8 @@ class HSIDenoiser(L.LightningModule):
                 raise ValueError(
                     f"unknown baseline {baseline!r}; there are: {', '.join(BASELINES)}"
                 )
+        if test_bands < 0:
+            raise ValueError(f"test_bands is {test_bands}; give a number of bands, or 0 for none")
         self.baselines = list(baselines)
         self.test_bands = test_bands
         self.table = SceneTable()
@@ -144,7 +146,7 @@ class HSIDenoiser(L.LightningModule):
         rows = scene_rows(loader.dataset.items, self.methods, *self.table.compute())
         self.table.reset()
         ours = [row for row in rows if row["method"] == self.methods[-1]]
-        cases = {row["noise_case"] for row in ours}
+        cases = list(dict.fromkeys(row["noise_case"] for row in ours))
         groups = {stage: ours}
         if len(cases) > 1:
             groups |= {f"{stage}/{c}": [r for r in ours if r["noise_case"] == c] for c in cases}
@@ -161,8 +163,10 @@ class HSIDenoiser(L.LightningModule):
         if self.schedule == "paper":
             scheduler, interval = LambdaLR(optimizer, paper_factor), "epoch"
         else:
-            steps = int(self.trainer.estimated_stepping_batches)
-            factor = cosine_factor(self.warmup_steps, steps)
+            steps = self.trainer.estimated_stepping_batches
+            if steps == float("inf"):
+                raise ValueError("schedule cosine needs an end: trainer.max_epochs or max_steps")
+            factor = cosine_factor(self.warmup_steps, int(steps))
             scheduler, interval = LambdaLR(optimizer, factor), "step"
         return {
             "optimizer": optimizer,

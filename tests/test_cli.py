@@ -94,7 +94,7 @@ def test_fit_trains_tests_and_leaves_a_complete_run_that_its_config_reruns(folde
     with (run / "evaluation.csv").open() as file:
         evaluation = list(csv.DictReader(file))
     assert {row["method"] for row in evaluation} == {"Noisy", "Median 3x3x3", "RAS2S"}
-    assert {row["scene"] for row in evaluation} == {"indian_pines", "mean"}
+    assert {row["scene"] for row in evaluation} == {"indian_pines_test", "mean"}
     assert {row["noise_case"] for row in evaluation} == {"mixture"}
     noisy = next(row for row in evaluation if row["method"] == "Noisy")
     assert 13 < float(noisy["psnr_db"]) < 15
@@ -197,6 +197,14 @@ def test_later_files_and_flags_reach_what_earlier_files_interpolate(folder, caps
         (["--ckpt_path=no.ckpt"], "no.ckpt: no such checkpoint"),
         (["--ckpt_path=truncated.ckpt"], "truncated.ckpt: 700 bytes that cannot be read"),
         (["-c", "typo.yaml"], "model.lrr"),
+        (["--ckpt_path=whole.ckpt"], "whole.ckpt: holds no training.*make evaluate"),
+        (["--model.learning_rate=-1"], "learning rate"),
+        (["--seed_everything=-1"], "seed"),
+        (["--seed_everything=true"], "seed_everything is True"),
+        (["--trainer.devices=abc"], "devices"),
+        (["--trainer.max_epochs=-1"], "cosine needs an end"),
+        (["--model.test_bands=-5"], "test_bands is -5"),
+        (["--model.loss=ssim", "--data.patch_size=8"], "at least 11 x 11"),
         (["-c", "interpolation.yaml"], "widht"),
         (
             ["--model.network=lightning_ras2s.load_network", "--model.network.path=no.ckpt"],
@@ -215,9 +223,32 @@ def test_a_mistake_is_one_line_and_exit_code_2(args, message, folder, capsys, mo
     (folder / "typo.yaml").write_text("model:\n  lrr: 1\n")
     (folder / "interpolation.yaml").write_text("model:\n  learning_rate: ${model.widht}\n")
     assert cli.main(["fit", *files("quickstart"), *args]) == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    (line,) = errors
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert "usage" not in error
+    (line,) = [line for line in error.splitlines() if line.startswith("error:")]
     assert re.search(message, line), line
+
+
+def test_wandb_online_without_an_account_is_a_mistake(capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert cli.main(["fit", *files("quickstart"), *TINY]) == 2
+    assert "wandb login" in capsys.readouterr().err
+
+
+def test_the_defaults_alone_name_no_dataset(capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert cli.main(["fit", *files("defaults")]) == 2
+    assert "data.class_path" in capsys.readouterr().err
+
+
+def test_a_config_keeps_the_run_folder_open_only_where_it_is_meant():
+    config = {"a": "run", "b": ["run/x", "fast_dev_run"], "c": {"d": "runner", "e": False}}
+    assert cli._with_run_dir(config, "run") == {
+        "a": "${run_dir}",
+        "b": ["${run_dir}/x", "fast_dev_run"],
+        "c": {"d": "runner", "e": False},
+    }
 
 
 def test_an_unknown_experiment_names_those_there_are(capsys):

@@ -50,10 +50,11 @@ class Encoder(nn.Module):
 
     def encode(self, features: Tensor) -> Tensor:
         """Both recurrent passes: features [B, N, C, H, W] -> encoded states of the same shape."""
+        reads = self.backward_gru.read(features)
         state = torch.zeros_like(features[0])
         states = []
-        for read in reversed(self.backward_gru.read(features)):
-            state = self.backward_gru(state, read)
+        while reads:
+            state = self.backward_gru(state, reads.pop())
             states.append(state)
         backward_states = torch.stack(states[::-1])
         if self.forward_pass is None:

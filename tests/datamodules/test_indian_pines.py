@@ -52,6 +52,8 @@ def test_the_three_blocks_are_the_columns_of_the_scene_each_once(whole):
     assert [cube.shape[2] for cube in cubes] == [89, 24, 32]
     assert np.array_equal(np.concatenate(cubes, axis=2), whole.cube)
     assert all(scene.gain == HIGH - LOW for (scene,) in blocks.values())
+    # Noise depends on the name: with one name, validation and test would share its draws.
+    assert len({scene.name for (scene,) in blocks.values()}) == 3
 
 
 def test_full_tests_on_the_middle_of_the_scene(whole):

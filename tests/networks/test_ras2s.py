@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_ras2s.networks import RAS2S
+from lightning_ras2s.networks.hidden_state import _unit_norm
 from lightning_ras2s.weights import from_released
 from tests.oracle import LiteralRAS2S
 
@@ -150,6 +151,11 @@ def test_autocast_stays_near_full_precision(dtype):
         loss = network(noisy).float().square().mean()
     loss.backward()
     assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_pixel_norm_of_half_precision_is_summed_in_float32():
+    x = torch.full((1, 2, 64, 64), 100, dtype=torch.float16)  # the sum of squares is 4e7
+    torch.testing.assert_close(_unit_norm(x), torch.full_like(x, 1 / 64))
 
 
 def test_does_not_change_its_input():
