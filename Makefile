@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 # EXP is the name of an experiment, or a file such as the config.yaml of a run.
 CONFIG = -c experiments/defaults.yaml -c $(if $(wildcard $(EXP)),$(EXP),experiments/$(EXP).yaml)
 
-.PHONY: help env train evaluate figures test lint clean
+.PHONY: help env train evaluate data figures test lint clean
 
 help: ## lists all commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -32,6 +32,9 @@ evaluate: $(INSTALLED) ## tests weights under all noise cases: CKPT=best.ckpt [E
 	@test -n "$(CKPT)" || { echo 'error: say which weights to evaluate: make evaluate EXP=$(EXP) CKPT=runs/.../best.ckpt' >&2; exit 2; }
 	@$(RUN) -m lightning_ras2s test $(CONFIG) --verbose=false \
 		--model.network=lightning_ras2s.load_network --model.network.path='$(CKPT)' $(ARGS)
+
+data: $(INSTALLED) ## fetches, verifies and prepares a dataset: DATASET=icvl [DATA_ROOT=data]
+	@$(RUN) -m datamodules $(DATASET) $(ARGS)
 
 test: $(INSTALLED) ## runs the tests: [ARGS="-k noise"]
 	@$(RUN) -m pytest $(ARGS)

@@ -1,5 +1,6 @@
 """Clean hyperspectral cubes -> noisy patches."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from datamodules.noise import add_noise
@@ -9,29 +10,40 @@ from datamodules.writers import write_scene
 
 if TYPE_CHECKING:
     from datamodules.base import HSIDataModule
+    from datamodules.collection import Collection
+    from datamodules.icvl import ICVL
     from datamodules.indian_pines import IndianPines
 
 __all__ = [
+    "ICVL",
     "DataError",
     "HSIDataModule",
     "IndianPines",
     "Scene",
     "add_noise",
+    "catalogue",
     "read_cube",
     "read_scene",
     "read_variable",
     "write_scene",
 ]
 
+# Imported when they are asked for: Lightning takes seconds.
+_MODULES = {
+    "HSIDataModule": "base",
+    "ICVL": "icvl",
+    "IndianPines": "indian_pines",
+}
+_PREPARED = ("ICVL",)
+
+
+def catalogue() -> "dict[str, Collection]":
+    """The datasets that `make data` prepares, by name."""
+    collections = [__getattr__(name).collection for name in _PREPARED]
+    return {collection.name: collection for collection in collections}
+
 
 def __getattr__(name: str) -> Any:
-    """Imports Lightning only when a LightningDataModule is asked for: it takes seconds."""
-    if name == "HSIDataModule":
-        from datamodules.base import HSIDataModule
-
-        return HSIDataModule
-    if name == "IndianPines":
-        from datamodules.indian_pines import IndianPines
-
-        return IndianPines
+    if name in _MODULES:
+        return getattr(import_module(f"datamodules.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

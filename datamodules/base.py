@@ -1,82 +1,28 @@
 """The LightningDataModule of all datasets: scenes -> patches -> noise on the device."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Literal
 
 import lightning as L
-import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datamodules.noise import FIVE_CASES, TRAINING_MIX, corrupt, find_noises
-from datamodules.patches import PatchShape, augment, random_crop
-from datamodules.random_streams import derive_seed
-from datamodules.scene import DataError, Scene
-
-Batch = dict[str, Any]
-
-
-class EvaluationItem(NamedTuple):
-    """One scene under one noise case."""
-
-    dataset: str
-    scene: str
-    noise_case: str
-
-
-class RandomPatches(Dataset[Batch]):
-    """Random patches of the training scenes, each with its noise case and seed.
-
-    A patch depends on the seed and its number alone, not on the worker, rank or batch.
-    """
-
-    def __init__(
-        self, scenes: Sequence[Scene], shape: PatchShape, cases: Sequence[str], seed: int
-    ) -> None:
-        for scene in scenes:
-            shape.fit(scene.cube.shape, scene.name)
-        self.scenes, self.shape, self.cases, self.seed = scenes, shape, cases, seed
-
-    def __getitem__(self, number: int) -> Batch:
-        """The patch of that number, counted on through the epochs."""
-        rng = np.random.default_rng([self.seed, number])
-        scene = self.scenes[int(rng.integers(len(self.scenes)))]
-        patch = augment(random_crop(scene.cube, self.shape, rng), rng)
-        return {
-            "clean": torch.from_numpy(patch),
-            "name": scene.name,
-            "index": number,
-            "case": self.cases[int(rng.integers(len(self.cases)))],
-            "seed": int(rng.integers(2**63)),
-        }
-
-
-class NoisyScenes(Dataset[Batch]):
-    """Whole scenes, each once under every noise case, with noise that is the same everywhere.
-
-    The noise depends on (seed, dataset, scene name, case) alone and is drawn on the CPU.
-    """
-
-    def __init__(
-        self, scenes: Sequence[Scene], cases: Sequence[str], dataset: str, seed: int
-    ) -> None:
-        self.pairs = [(scene, case) for case in cases for scene in scenes]
-        self.items = [EvaluationItem(dataset, scene.name, case) for scene, case in self.pairs]
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Batch:
-        """One scene under one case."""
-        scene, case = self.pairs[index]
-        item = self.items[index]
-        clean = torch.from_numpy(scene.cube)
-        seed = derive_seed(self.seed, item.dataset, item.scene, case)
-        noisy = corrupt(clean[None], [case], torch.tensor([seed]))[0]
-        return {"clean": clean, "noisy": noisy, "name": scene.name, "index": index, "case": case}
+from datamodules.noise import FIVE_CASES, TRAINING_MIX, corrupt
+from datamodules.patches import PatchShape
+from datamodules.samples import (
+    WHOLE,
+    AnyScene,
+    Batch,
+    GridPatches,
+    NoisyScenes,
+    RandomPatches,
+    Tile,
+    TrainingPatches,
+    check_case,
+)
+from datamodules.scene import DataError, Measured
 
 
 class ShardedSampler(Sampler[int]):
@@ -117,13 +63,16 @@ class HSIDataModule(L.LightningDataModule):
 
     A concrete dataset says its ``name`` and gives its ``scenes(split)``.
     Batches are dicts: ``clean`` and ``noisy`` [N, B, H, W] float32, ``name`` and ``case`` (N
-    strings each), ``index`` [N].
+    strings each), ``index`` [N]. ``clean`` is missing where nobody knows the clean scene.
 
     Args:
         batch_size: Patches in a training batch, on each device.
         patch_size: Height and width of a training patch, in pixels.
         patch_bands: Consecutive bands of a training patch, at a random place of the spectrum.
-        patches_per_epoch: Training patches that make an epoch.
+        sampling: ``random`` draws scene, scale and place of each patch; ``grid`` takes the places
+            of regular grids, all of them in a random order before any comes again.
+        patches_per_epoch: Training patches that make an epoch; by default as many as the grids
+            have.
         train_noise: Noise cases of training; each patch gets one of them, in equal shares.
         val_noise: Noise cases of validation; each scene is validated under every one.
         test_noise: Noise cases of the test, likewise.
@@ -135,13 +84,16 @@ class HSIDataModule(L.LightningDataModule):
     """
 
     name: str
+    strides: Sequence[int] = (64, 32, 32)  # of the grids, at scales 1, 1/2 and 1/4
+    test_tiles: Sequence[Tile] = WHOLE
 
     def __init__(
         self,
         batch_size: int = 8,
         patch_size: int = 64,
         patch_bands: int = 31,
-        patches_per_epoch: int = 1000,
+        sampling: Literal["random", "grid"] = "random",
+        patches_per_epoch: int | None = None,
         train_noise: Sequence[str] = TRAINING_MIX,
         val_noise: Sequence[str] = ("mixture",),
         test_noise: Sequence[str] = FIVE_CASES,
@@ -149,10 +101,12 @@ class HSIDataModule(L.LightningDataModule):
         seed: int = 2018,
     ) -> None:
         super().__init__()
-        if not 1 <= batch_size <= patches_per_epoch:
+        if batch_size < 1:
+            raise ValueError(f"data.batch_size is {batch_size}; give at least 1")
+        if patches_per_epoch is not None and patches_per_epoch < batch_size:
             raise ValueError(
                 f"data.batch_size is {batch_size} and data.patches_per_epoch {patches_per_epoch}; "
-                "an epoch must have at least one batch of at least one patch"
+                "an epoch must have at least one batch"
             )
         for option, cases in {
             "train_noise": train_noise,
@@ -163,53 +117,64 @@ class HSIDataModule(L.LightningDataModule):
                 raise ValueError(f"data.{option} is empty; name at least one noise case")
             for case in cases:
                 try:
-                    find_noises(case)
+                    check_case(case)
                 except ValueError as error:
                     raise ValueError(f"data.{option}: {error}") from None
         self.batch_size = batch_size
         self.patch_shape = PatchShape(patch_bands, patch_size, patch_size)
+        self.sampling = sampling
         self.patches_per_epoch = patches_per_epoch
         self.train_noise, self.val_noise, self.test_noise = train_noise, val_noise, test_noise
         self.num_workers = num_workers
         self.seed = seed
 
-    def scenes(self, split: str) -> list[Scene]:
-        """The clean scenes of ``split``: train, val or test."""
+    def scenes(self, split: str) -> Sequence[AnyScene]:
+        """The scenes of ``split``: train, val or test."""
         raise DataError("no dataset is named: set data.class_path, e.g. datamodules.IndianPines")
 
     def setup(self, stage: str) -> None:
-        """Loads the scenes that ``stage`` (fit, validate or test) needs.
+        """Opens the scenes that ``stage`` (fit, validate or test) needs.
 
         Raises:
             DataError: If a split is empty, a scene is damaged or the patch does not fit a scene.
         """
         if stage == "fit":
-            self.train_set = RandomPatches(
-                self._split("train"), self.patch_shape, self.train_noise, self.seed
-            )
+            self.train_set = self._training_set()
         if stage in ("fit", "validate"):
-            self.val_set = NoisyScenes(self._split("val"), self.val_noise, self.name, self.seed)
+            scenes = self._split("val")
+            self.val_set = NoisyScenes(scenes, self.val_noise, self.name, self.seed, draw=False)
         if stage == "test":
-            self.test_set = NoisyScenes(self._split("test"), self.test_noise, self.name, self.seed)
+            scenes = self._split("test")
+            self.test_set = NoisyScenes(
+                scenes, self.test_noise, self.name, self.seed, self.test_tiles
+            )
 
-    def _split(self, split: str) -> list[Scene]:
+    def _training_set(self) -> TrainingPatches:
+        scenes = self._split("train")
+        if any(isinstance(scene, Measured) and scene.clean is None for scene in scenes):
+            raise DataError(f"{self.name}: has noisy scenes only; training needs clean ones")
+        patches = RandomPatches if self.sampling == "random" else GridPatches
+        return patches(scenes, self.patch_shape, self.train_noise, self.seed, self.strides)
+
+    def _split(self, split: str) -> Sequence[AnyScene]:
         scenes = self.scenes(split)
         if not scenes:
             raise DataError(f"{self.name}: the {split} split is empty; there is nothing to {split}")
         return scenes
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of random patches.
+        """Batches of patches.
 
         Raises:
             DataError: If an epoch has no batch for each process.
         """
-        sampler = ShardedSampler(self.patches_per_epoch, even=True)
+        grid = max(len(self.train_set.grid), self.batch_size)
+        sampler = ShardedSampler(self.patches_per_epoch or grid, even=True)
         if len(sampler) < self.batch_size:
             raise DataError(
-                f"data.patches_per_epoch is {self.patches_per_epoch}, which gives each process "
-                f"{len(sampler)}, less than data.batch_size, {self.batch_size}; raise the one or "
-                "lower the other"
+                f"an epoch of {sampler.length} patches gives each process {len(sampler)}, less "
+                f"than data.batch_size, {self.batch_size}; raise data.patches_per_epoch or lower "
+                "data.batch_size"
             )
         return self._loader(self.train_set, sampler, self.batch_size)
 
@@ -235,7 +200,7 @@ class HSIDataModule(L.LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Makes the noise of patches on the device; scenes come with theirs."""
+        """Makes the noise on the device, but for the test and for measured scenes."""
         if "noisy" not in batch:
             seeds: Tensor = batch.pop("seed")
             batch["noisy"] = corrupt(batch["clean"], batch["case"], seeds)

@@ -22,7 +22,7 @@ class RemoteFile:
 
     Attributes:
         name: Under which it is kept; no folders.
-        urls: http or https, mirrors in order.
+        urls: http or https, mirrors in order; none where people fetch it by hand.
         sha256: Where known.
         size: In bytes, where known.
     """
@@ -36,7 +36,7 @@ class RemoteFile:
         if not self.name or Path(self.name).name != self.name:
             raise DataError(f"remote file {self.name!r}: expected a plain file name")
         schemes = {urlsplit(url).scheme for url in self.urls}
-        if not schemes or schemes - {"http", "https"}:
+        if schemes - {"http", "https"}:
             raise DataError(f"remote file {self.name}: expected http(s) addresses, got {self.urls}")
 
 

@@ -1,10 +1,11 @@
 """Which patches to take, and how to turn them: shapes only, no files."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from datamodules.scene import DataError
+from datamodules.scene import DataError, Window
 
 
 class PatchShape(NamedTuple):
@@ -14,13 +15,13 @@ class PatchShape(NamedTuple):
     height: int
     width: int
 
-    def fit(self, cube: tuple[int, ...], scene: str) -> None:
-        """Checks that the patch fits a cube of shape [B, H, W].
+    def fits(self, cube: tuple[int, int, int]) -> bool:
+        """Whether it is not empty and no larger than a cube [B, H, W] along any axis."""
+        return all(1 <= p <= c for p, c in zip(self, cube, strict=True))
 
-        Raises:
-            DataError: If it is empty or larger than the cube along some axis.
-        """
-        if any(p < 1 or p > c for p, c in zip(self, cube, strict=True)):
+    def require_fit(self, cube: tuple[int, int, int], scene: str) -> None:
+        """Raises DataError if it does not fit."""
+        if not self.fits(cube):
             raise DataError(
                 f"scene {scene}: a patch of {'x'.join(map(str, self))} (bands x height x width) "
                 f"does not fit its {'x'.join(map(str, cube))}; "
@@ -28,21 +29,75 @@ class PatchShape(NamedTuple):
             )
 
 
-def random_crop(cube: np.ndarray, shape: PatchShape, rng: np.random.Generator) -> np.ndarray:
-    """A view of a random patch of ``shape`` of ``cube`` [B, H, W], its bands contiguous."""
-    starts = [int(rng.integers(c - p + 1)) for c, p in zip(cube.shape, shape, strict=True)]
-    return cube[tuple(slice(s, s + p) for s, p in zip(starts, shape, strict=True))]
+def random_window(
+    cube: tuple[int, int, int], shape: PatchShape, rng: np.random.Generator
+) -> Window:
+    """Where a random patch of ``shape`` lies in a cube [B, H, W]; its bands are consecutive."""
+    bands, rows, columns = (
+        _from(int(rng.integers(c - p + 1)), p) for c, p in zip(cube, shape, strict=True)
+    )
+    return bands, rows, columns
 
 
-def augment(patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A copy, by one of the 8 flips and rotations; half of the time the bands are reversed.
+class PatchGrid:
+    """The places of all patches on regular grids, one grid per cube, numbered through.
 
-    A patch that is not square is never turned by 90 degrees, so that it keeps its shape.
+    Args:
+        cubes: Shapes [B, H, W].
+        shape: Of the patches.
+        strides: For each cube, the pixels between two patches, along rows and columns alike.
     """
-    turns = int(rng.integers(4)) if patch.shape[1] == patch.shape[2] else 2 * int(rng.integers(2))
-    patch = np.rot90(patch, turns, axes=(1, 2))
-    if rng.integers(2):
-        patch = patch[:, :, ::-1]
-    if rng.integers(2):
-        patch = patch[::-1]
-    return patch.copy()  # np.ascontiguousarray keeps a negative stride along an axis of length 1
+
+    def __init__(
+        self, cubes: Sequence[tuple[int, int, int]], shape: PatchShape, strides: Sequence[int]
+    ) -> None:
+        self.cubes, self.shape, self.strides = cubes, shape, strides
+        self.rows, self.columns = (
+            [(c[axis] - shape[axis]) // s + 1 for c, s in zip(cubes, strides, strict=True)]
+            for axis in (1, 2)
+        )
+        counts = [rows * columns for rows, columns in zip(self.rows, self.columns, strict=True)]
+        self.ends = np.cumsum(counts)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def window(self, place: int, rng: np.random.Generator) -> tuple[int, Window]:
+        """The cube's number and the patch of a place; its bands start anywhere, as ``rng`` says."""
+        cube = int(np.searchsorted(self.ends, place, side="right"))
+        row, column = divmod(place - (int(self.ends[cube - 1]) if cube else 0), self.columns[cube])
+        stride = self.strides[cube]
+        first_band = int(rng.integers(self.cubes[cube][0] - self.shape.bands + 1))
+        return cube, (
+            _from(first_band, self.shape.bands),
+            _from(row * stride, self.shape.height),
+            _from(column * stride, self.shape.width),
+        )
+
+
+def _from(start: int, length: int) -> slice:
+    return slice(start, start + length)
+
+
+class Turn(NamedTuple):
+    """One of the 8 flips and rotations of the plane, with or without a reversal of the bands."""
+
+    quarters: int
+    mirror: bool
+    reverse: bool
+
+    @classmethod
+    def draw(cls, shape: PatchShape, rng: np.random.Generator) -> Self:
+        """Any of them with equal chances; a patch that is not square keeps its shape."""
+        square = shape.height == shape.width
+        quarters = int(rng.integers(4)) if square else 2 * int(rng.integers(2))
+        return cls(quarters, bool(rng.integers(2)), bool(rng.integers(2)))
+
+    def __call__(self, patch: np.ndarray) -> np.ndarray:
+        """A turned copy of a patch [B, H, W]."""
+        patch = np.rot90(patch, self.quarters, axes=(1, 2))
+        if self.mirror:
+            patch = patch[:, :, ::-1]
+        if self.reverse:
+            patch = patch[::-1]
+        return patch.copy()  # np.ascontiguousarray keeps a negative stride along a length of 1

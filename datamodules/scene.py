@@ -1,9 +1,11 @@
 """One hyperspectral scene."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
+
+Window = tuple[slice, slice, slice]  # of bands, rows and columns
 
 
 class DataError(ValueError):
@@ -28,6 +30,17 @@ class Scene:
     offset: float = 0.0
     gain: float = 1.0
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[B, H, W]."""
+        bands, height, width = self.cube.shape
+        return bands, height, width
+
+    @property
+    def level(self) -> int:
+        """0: it is no smaller copy of another scene."""
+        return 0
+
     @classmethod
     def from_raw(cls, name: str, raw: np.ndarray, wavelengths: np.ndarray | None = None) -> Self:
         """Scales a cube [B, H, W] of any real type to [0, 1] by its smallest and largest value.
@@ -51,8 +64,80 @@ class Scene:
         low, high = float(cube.min()), float(cube.max())
         if low == high:
             raise DataError(f"scene {name}: every value is {low:g}; there is nothing to scale")
-        return cls(name, (cube - low) / (high - low), wavelengths, offset=low, gain=high - low)
+        unit = scale_to_unit(cube, 0.0, 1.0, low, high)
+        return cls(name, unit, wavelengths, offset=low, gain=high - low)
 
     def crop(self, rows: slice = slice(None), columns: slice = slice(None)) -> Self:
         """A part of the scene under the same name and scale."""
         return replace(self, cube=np.ascontiguousarray(self.cube[:, rows, columns]))
+
+    def read(self, window: Window) -> np.ndarray:
+        """A view of a window of the cube."""
+        return self.cube[window]
+
+    def load(self) -> "Scene":
+        """Itself: it is in memory already."""
+        return self
+
+
+class SceneLike(Protocol):
+    """A scene in memory or on disk."""
+
+    @property
+    def name(self) -> str:
+        """Unique within its dataset, but for its own smaller copies."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[B, H, W]."""
+
+    @property
+    def level(self) -> int:
+        """0 for the full scale, 1 for the next smaller copy, ..."""
+
+    def read(self, window: Window) -> np.ndarray:
+        """A window of the cube, float32 [B, H, W]."""
+
+    def load(self) -> Scene:
+        """All of it, in memory."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A scene whose noise is real.
+
+    Attributes:
+        noisy: As measured.
+        clean: The same scene without noise, of the same shape; None where nobody knows it.
+    """
+
+    noisy: SceneLike
+    clean: SceneLike | None = None
+
+    @property
+    def name(self) -> str:
+        """That of the reference, where there is one."""
+        return (self.clean or self.noisy).name
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[B, H, W]."""
+        return self.noisy.shape
+
+    @property
+    def level(self) -> int:
+        """That of the measurement."""
+        return self.noisy.level
+
+
+def scale_to_unit(
+    values: np.ndarray, offset: float, gain: float, low: float, high: float
+) -> np.ndarray:
+    """Maps ``values * gain + offset`` so that ``low`` becomes 0 and ``high`` 1; new, float32.
+
+    Of values as they are (offset 0, gain 1), it is (values - low) / (high - low) to the last bit.
+    """
+    unit = values.astype(np.float32, order="C")
+    unit -= np.float32((low - offset) / gain)
+    unit /= np.float32((high - low) / gain)
+    return unit

@@ -1,0 +1,263 @@
+"""Publishers' files -> prepared scenes: fetch, unpack, verify, convert once."""
+
+import fcntl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from datamodules.collection import Collection, Files, list_files
+from datamodules.fetch import fetch, manual
+from datamodules.files import require_space
+from datamodules.scene import DataError
+from datamodules.stored import (
+    Source,
+    bytes_kept,
+    read_manifest,
+    store_scene,
+    write_manifest,
+)
+from datamodules.unpack import unpack
+
+GIVE_UP = 2  # files in a row that no mirror gave: the rest is not asked for
+
+
+class Problem(NamedTuple):
+    """A scene that is not prepared, and why."""
+
+    scene: str
+    message: str
+
+
+class Outcome(NamedTuple):
+    """What became of a collection.
+
+    Attributes:
+        ready: Scenes that can be used.
+        made: Those of them that were converted now.
+        problems: The others.
+        notes: What is unexpected in scenes that can be used.
+    """
+
+    ready: list[str]
+    made: list[str]
+    problems: list[Problem]
+    notes: list[str]
+
+
+def prepare(
+    collection: Collection,
+    *,
+    everything: bool = False,
+    offline: bool = False,
+    any_size: bool = False,
+) -> Outcome:
+    """Makes every scene ready that is not; one that cannot be never stops the others.
+
+    Args:
+        collection: Which.
+        everything: Also the scenes that only other protocols need, if their files are not there.
+        offline: Use only the files that are there.
+        any_size: Take scenes of another height and width than the publisher's.
+
+    Raises:
+        DataError: If another process prepares it just now, or the disk is full.
+    """
+    outcome = Outcome([], [], [], [])
+    with _alone(collection.prepared_folder):
+        files = list_files(collection.raw_folder)
+        wanted = [
+            scene
+            for scene in collection.scenes
+            if everything or scene not in collection.extra or files.get(collection.source_of(scene))
+        ]
+        outcome.ready.extend(scene for scene in wanted if _is_ready(collection, scene, files))
+        needed = [scene for scene in wanted if scene not in outcome.ready]
+        _require_room(collection, needed)
+        reasons = _provide(collection, needed, offline)
+        files = list_files(collection.raw_folder)
+        for scene in _with_bar(collection, needed):
+            try:
+                path = collection.find(files, scene)
+                if path is None:
+                    raise DataError(reasons.get(scene, collection.absent()))
+                outcome.notes.extend(_convert(collection, scene, path, any_size))
+            except DataError as error:
+                outcome.problems.append(Problem(scene, str(error)))
+                continue
+            outcome.ready.append(scene)
+            outcome.made.append(scene)
+    return outcome
+
+
+def _is_ready(collection: Collection, scene: str, files: Files) -> bool:
+    """Whether it is prepared, by this converter and from the file that is there, if there is one.
+
+    A file that was only touched is found by its hash, and its new time is noted.
+    """
+    folder = collection.prepared_folder / scene
+    manifest = read_manifest(folder)
+    if not collection.is_current(manifest, scene):
+        return False
+    assert manifest is not None
+    try:
+        path = collection.find(files, scene)
+    except DataError:
+        return False
+    noted = Source(**manifest["source"])
+    if path is None or noted.untouched(path):
+        return True
+    found = Source.of(path, collection.raw_folder)
+    if found.sha256 != noted.sha256:
+        return False
+    write_manifest(folder, manifest | {"source": asdict(found)})
+    return True
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"{folder} is being prepared by another process; wait until it ends"
+            ) from None
+        yield
+
+
+def _require_room(collection: Collection, needed: Sequence[str]) -> None:
+    """Refuses to begin what will not fit, where the publisher's sizes are known."""
+    if collection.shape is not None:
+        kept = sum(bytes_kept(collection.shape, collection.scenes[scene]) for scene in needed)
+        require_space(collection.prepared_folder, kept, f"preparing {collection.title}")
+
+
+def _provide(collection: Collection, needed: Sequence[str], offline: bool) -> dict[str, str]:
+    """Fetches and unpacks what has the needed scenes, as far as it is not there.
+
+    Returns:
+        Why scenes could not be had, by their names.
+    """
+    raw, failures = collection.raw_folder, 0
+    reasons: dict[str, str] = {}
+    by_hand: dict[str, list[str]] = {}
+    files = list_files(raw)
+    for download in collection.downloads:
+        lacking = [
+            scene
+            for scene in download.scenes
+            if scene in needed and not files.get(collection.source_of(scene))
+        ]
+        if not lacking:
+            continue
+        path = raw / download.file.name
+        try:
+            if download.file.urls and not offline and failures < GIVE_UP:
+                failures += 1
+                fetch(download.file, raw)
+                failures = 0
+            if download.archive and path.exists():
+                unpack(path, raw / path.name.partition(".")[0])
+        except DataError as error:
+            reasons |= dict.fromkeys(lacking, str(error))
+            continue
+        if path.exists():
+            continue
+        if not download.file.urls:
+            by_hand[download.file.name] = lacking
+        elif not offline:
+            reasons |= dict.fromkeys(
+                lacking, f"not fetched, as the files before were refused; {collection.absent()}"
+            )
+    if by_hand:
+        message = str(
+            manual(collection.page, list(by_hand), raw, collection.size, collection.command)
+        )
+        reasons |= {scene: message for lacking in by_hand.values() for scene in lacking}
+    return reasons
+
+
+def _with_bar(collection: Collection, scenes: Sequence[str]) -> Iterator[str]:
+    console = Console(stderr=True)
+    description = f"preparing {collection.name}"
+    hidden = not (console.is_terminal and scenes)
+    return iter(track(scenes, description, console=console, disable=hidden))
+
+
+def _convert(collection: Collection, scene: str, path: Path, any_size: bool) -> list[str]:
+    """Reads, verifies and stores a scene.
+
+    Returns:
+        What is unexpected but usable.
+
+    Raises:
+        DataError: If the file is damaged or not what it should be; the message names it.
+    """
+    source = Source.of(path, collection.raw_folder)
+    try:
+        cube, wavelengths = collection.read(path)
+    except MemoryError:
+        raise DataError(f"{path}: does not fit into the memory of this machine") from None
+    if wavelengths is None:
+        wavelengths = collection.wavelengths
+    problem, note = _verify(collection, cube, wavelengths, any_size)
+    if problem:
+        raise DataError(f"{path}: {problem}")
+    folder = collection.prepared_folder / scene
+    try:
+        store_scene(folder, scene, cube, wavelengths, collection.scenes[scene], source)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be written ({error}); make room there, or let DATA_ROOT name another "
+            "folder, and run the same command again"
+        ) from error
+    return [f"{path}: {note}"] if note else []
+
+
+def _verify(
+    collection: Collection, cube: np.ndarray, wavelengths: np.ndarray | None, any_size: bool
+) -> tuple[str, str]:
+    """What makes a cube [B, H, W] unusable, and what is merely unexpected; empty for nothing."""
+    again = "delete the file and run the same command again"
+    expected = collection.shape
+    if expected and (len(cube) != expected[0] or (cube.shape != expected and not any_size)):
+        hint = "" if len(cube) != expected[0] else ", or take it as it is with ARGS=--any-size"
+        return f"expected {_size(expected)}, found {_size(cube.shape)}; {again}{hint}", ""
+    if wavelengths is not None and len(wavelengths) != len(cube):
+        return f"{len(wavelengths)} wavelengths for {len(cube)} bands; {again}", ""
+    broken = cube.size - np.count_nonzero(np.isfinite(cube))
+    if broken:
+        band, row, column = np.argwhere(~np.isfinite(cube))[0]
+        return (
+            f"{broken} of {cube.size} values are NaN or Inf, the first at band {band}, row {row}, "
+            f"column {column}; {again}"
+        ), ""
+    low, high = float(cube.min()), float(cube.max())
+    if low == high:
+        return f"every value is {low:g}; there is nothing to scale; {again}", ""
+    if low < collection.values[0] or high > collection.values[1]:
+        first, last = collection.values
+        return "", f"values from {low:g} to {high:g}, expected {first:g} to {last:g}; used as it is"
+    return "", ""
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f"{' x '.join(map(str, shape))} (bands x rows x columns)"
+
+
+def group_problems(problems: Sequence[Problem]) -> Mapping[str, list[str]]:
+    """The scenes of each message."""
+    groups: dict[str, list[str]] = {}
+    for problem in problems:
+        groups.setdefault(problem.message, []).append(problem.scene)
+    return groups

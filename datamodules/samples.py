@@ -1,0 +1,184 @@
+"""Samples of training and evaluation: each follows from a seed and its number alone."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from datamodules.noise import corrupt, find_noises
+from datamodules.patches import PatchGrid, PatchShape, Turn, random_window
+from datamodules.random_streams import derive_seed
+from datamodules.scene import Measured, SceneLike, Window
+
+Batch = dict[str, Any]
+AnyScene = SceneLike | Measured
+
+REAL = "real"  # the case of measured scenes: no noise is added to them
+
+
+def check_case(case: str) -> None:
+    """Raises ValueError if there is no such noise case."""
+    if case != REAL:
+        find_noises(case)
+
+
+class TrainingPatches(Dataset[Batch]):
+    """Patches of the training scenes, each with its noise case and seed, or with its real noise.
+
+    A patch depends on the seed and its number alone, not on the worker, rank or batch; the number
+    counts on through the epochs.
+
+    Args:
+        scenes: Where patches come from; smaller copies of a scene count as scenes, and are left
+            out where a patch does not fit.
+        shape: Of the patches.
+        cases: Noise cases, drawn with equal chances.
+        seed: All follows from it.
+        strides: Of the grid, by the level of a scene.
+
+    Raises:
+        DataError: If a patch does not fit a scene.
+    """
+
+    def __init__(
+        self,
+        scenes: Sequence[AnyScene],
+        shape: PatchShape,
+        cases: Sequence[str],
+        seed: int,
+        strides: Sequence[int],
+    ) -> None:
+        scenes = [s for s in scenes if s.level == 0 or shape.fits(s.shape)]
+        for scene in scenes:
+            shape.require_fit(scene.shape, scene.name)
+        self.scenes, self.shape, self.cases, self.seed = scenes, shape, cases, seed
+        levels = [strides[scene.level] for scene in scenes]
+        self.grid = PatchGrid([scene.shape for scene in scenes], shape, levels)
+
+    def __getitem__(self, number: int) -> Batch:
+        """The patch of that number."""
+        rng = np.random.default_rng([self.seed, number])
+        scene, window = self._place(number, rng)
+        turn = Turn.draw(self.shape, rng)
+        sample: Batch = {"name": scene.name, "index": number}
+        if isinstance(scene, Measured):
+            assert scene.clean is not None  # HSIDataModule checks it
+            parts = {"clean": scene.clean, "noisy": scene.noisy}
+            sample["case"] = REAL
+        else:
+            parts = {"clean": scene}
+            sample["case"] = self.cases[int(rng.integers(len(self.cases)))]
+            sample["seed"] = int(rng.integers(2**63))
+        patches = {key: torch.from_numpy(turn(part.read(window))) for key, part in parts.items()}
+        return sample | patches
+
+    def _place(self, number: int, rng: np.random.Generator) -> tuple[AnyScene, Window]:
+        raise NotImplementedError
+
+
+class RandomPatches(TrainingPatches):
+    """Any place of any scene: scenes have equal chances, and so have the places in a scene."""
+
+    def _place(self, number: int, rng: np.random.Generator) -> tuple[AnyScene, Window]:
+        scene = self.scenes[int(rng.integers(len(self.scenes)))]
+        return scene, random_window(scene.shape, self.shape, rng)
+
+
+class GridPatches(TrainingPatches):
+    """The places of a regular grid: all of them in one random order, then in the next."""
+
+    order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+
+    def _place(self, number: int, rng: np.random.Generator) -> tuple[AnyScene, Window]:
+        turn, index = divmod(number, len(self.grid))
+        if self.order[0] != turn:
+            shuffle = np.random.default_rng([self.seed, turn, len(self.grid)])
+            self.order = (turn, shuffle.permutation(len(self.grid)))
+        scene, window = self.grid.window(int(self.order[1][index]), rng)
+        return self.scenes[scene], window
+
+
+class EvaluationItem(NamedTuple):
+    """One scene, or a tile of one, under one noise case."""
+
+    dataset: str
+    scene: str
+    noise_case: str
+
+
+class Tile(NamedTuple):
+    """A part of a scene that is evaluated by itself, after the noise of the whole scene."""
+
+    suffix: str = ""  # of the scene's name
+    top: float = 0.0  # edges as shares of height and width
+    bottom: float = 1.0
+    left: float = 0.0
+    right: float = 1.0
+
+    def of(self, cube: torch.Tensor) -> torch.Tensor:
+        """Its part of a cube [B, H, W]."""
+        height, width = cube.shape[-2:]
+        rows = slice(int(self.top * height), int(self.bottom * height))
+        return cube[..., rows, int(self.left * width) : int(self.right * width)]
+
+
+WHOLE = (Tile(),)
+
+
+class NoisyScenes(Dataset[Batch]):
+    """Whole scenes, each once under every noise case, with noise that is the same everywhere.
+
+    The noise depends on (seed, dataset, scene name, case) alone, and has the same bits on every
+    device. Measured scenes come once, as case ``real``; without ``clean`` where nobody knows it.
+
+    Args:
+        scenes: Scenes in memory or on disk.
+        cases: Noise cases.
+        dataset: Name of the dataset.
+        seed: All noise follows from it.
+        tiles: Parts of each scene that are evaluated by themselves.
+        draw: Draw the noise here, on the CPU; otherwise samples have their ``seed`` in place of
+            ``noisy``. Tiles need it drawn here.
+    """
+
+    def __init__(
+        self,
+        scenes: Sequence[AnyScene],
+        cases: Sequence[str],
+        dataset: str,
+        seed: int,
+        tiles: Sequence[Tile] = WHOLE,
+        draw: bool = True,
+    ) -> None:
+        self.parts = [(scene, case, tile) for case in cases for scene in scenes for tile in tiles]
+        self.items = [
+            EvaluationItem(dataset, scene.name + tile.suffix, case)
+            for scene, case, tile in self.parts
+        ]
+        self.dataset, self.seed, self.draw = dataset, seed, draw
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Batch:
+        """One scene under one case."""
+        scene, case, tile = self.parts[index]
+        sample: Batch = {"name": self.items[index].scene, "index": index, "case": case}
+        if isinstance(scene, Measured):
+            known = {"noisy": scene.noisy, "clean": scene.clean}
+            cubes = {key: _tensor(part) for key, part in known.items() if part is not None}
+        else:
+            clean = _tensor(scene)
+            cubes = {"clean": clean}
+            seed = derive_seed(self.seed, self.dataset, scene.name, case)
+            if self.draw:
+                cubes["noisy"] = corrupt(clean[None], [case], torch.tensor([seed]))[0]
+            else:
+                sample["seed"] = seed
+        return sample | {key: tile.of(cube).contiguous() for key, cube in cubes.items()}
+
+
+def _tensor(scene: SceneLike) -> torch.Tensor:
+    return torch.from_numpy(scene.load().cube)
