@@ -11,15 +11,21 @@ from datamodules.writers import write_scene
 if TYPE_CHECKING:
     from datamodules.base import HSIDataModule
     from datamodules.collection import Collection
+    from datamodules.folder import Folder
     from datamodules.icvl import ICVL
     from datamodules.indian_pines import IndianPines
+    from datamodules.released import ReleasedFiles
+    from datamodules.test_sets import TestSets
 
 __all__ = [
     "ICVL",
     "DataError",
+    "Folder",
     "HSIDataModule",
     "IndianPines",
+    "ReleasedFiles",
     "Scene",
+    "TestSets",
     "add_noise",
     "catalogue",
     "read_cube",
@@ -30,9 +36,12 @@ __all__ = [
 
 # Imported when they are asked for: Lightning takes seconds.
 _MODULES = {
+    "Folder": "folder",
     "HSIDataModule": "base",
     "ICVL": "icvl",
     "IndianPines": "indian_pines",
+    "ReleasedFiles": "released",
+    "TestSets": "test_sets",
 }
 _PREPARED = ("ICVL",)
 

@@ -15,6 +15,7 @@ from datamodules.samples import (
     WHOLE,
     AnyScene,
     Batch,
+    EvaluationSet,
     GridPatches,
     NoisyScenes,
     RandomPatches,
@@ -63,7 +64,9 @@ class HSIDataModule(L.LightningDataModule):
 
     A concrete dataset says its ``name`` and gives its ``scenes(split)``.
     Batches are dicts: ``clean`` and ``noisy`` [N, B, H, W] float32, ``name`` and ``case`` (N
-    strings each), ``index`` [N]. ``clean`` is missing where nobody knows the clean scene.
+    strings each), ``index`` [N]. Whole scenes also have ``offset`` and ``gain`` [N], which lead to
+    the file's units, ``wavelengths`` [N, B] in nm where they are known, and no ``clean`` where
+    nobody knows it.
 
     Args:
         batch_size: Patches in a training batch, on each device.
@@ -84,6 +87,9 @@ class HSIDataModule(L.LightningDataModule):
     """
 
     name: str
+    train_set: TrainingPatches
+    val_set: EvaluationSet
+    test_set: EvaluationSet
     strides: Sequence[int] = (64, 32, 32)  # of the grids, at scales 1, 1/2 and 1/4
     test_tiles: Sequence[Tile] = WHOLE
 

@@ -1,7 +1,7 @@
 """The LightningDataModule of a dataset that `make data` prepares."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
@@ -14,7 +14,7 @@ from datamodules.stored import Source, StoredScene, open_scene, read_manifest
 class PreparedDataModule(HSIDataModule):
     """Opens prepared scenes; a concrete dataset says its ``collection`` and ``scenes(split)``."""
 
-    collection: ClassVar[Collection]
+    collection: Collection
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -47,9 +47,9 @@ class PreparedDataModule(HSIDataModule):
             raise collection.missing(names, split)
         if len(found) < len(names):
             rank_zero_warn(
-                f"{collection.name}: {len(found)} of the {len(names)} scenes of the {split} split "
-                f"are prepared; figures will not compare with others. {collection.command} tells "
-                "what the others lack"
+                f"{collection.title}: {len(found)} of the {len(names)} scenes of the {split} split "
+                f"are prepared (what the others lack: {collection.command}); figures will not "
+                "compare with others"
             )
         return found
 

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from datamodules.noise import corrupt, find_noises
 from datamodules.patches import PatchGrid, PatchShape, Turn, random_window
 from datamodules.random_streams import derive_seed
-from datamodules.scene import Measured, SceneLike, Window
+from datamodules.scene import Measured, Scene, SceneLike, Window
 
 Batch = dict[str, Any]
 AnyScene = SceneLike | Measured
@@ -108,6 +108,15 @@ class EvaluationItem(NamedTuple):
     noise_case: str
 
 
+class EvaluationSet(Dataset[Batch]):
+    """Whole scenes with their noise; ``items`` tells what each number is."""
+
+    items: Sequence[EvaluationItem]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
 class Tile(NamedTuple):
     """A part of a scene that is evaluated by itself, after the noise of the whole scene."""
 
@@ -127,7 +136,7 @@ class Tile(NamedTuple):
 WHOLE = (Tile(),)
 
 
-class NoisyScenes(Dataset[Batch]):
+class NoisyScenes(EvaluationSet):
     """Whole scenes, each once under every noise case, with noise that is the same everywhere.
 
     The noise depends on (seed, dataset, scene name, case) alone, and has the same bits on every
@@ -159,26 +168,28 @@ class NoisyScenes(Dataset[Batch]):
         ]
         self.dataset, self.seed, self.draw = dataset, seed, draw
 
-    def __len__(self) -> int:
-        return len(self.items)
-
     def __getitem__(self, index: int) -> Batch:
         """One scene under one case."""
         scene, case, tile = self.parts[index]
         sample: Batch = {"name": self.items[index].scene, "index": index, "case": case}
         if isinstance(scene, Measured):
-            known = {"noisy": scene.noisy, "clean": scene.clean}
-            cubes = {key: _tensor(part) for key, part in known.items() if part is not None}
+            scenes = {"noisy": scene.noisy.load()}
+            if scene.clean is not None:
+                scenes["clean"] = scene.clean.load()
         else:
-            clean = _tensor(scene)
-            cubes = {"clean": clean}
+            scenes = {"clean": scene.load()}
+        cubes = {key: torch.from_numpy(part.cube) for key, part in scenes.items()}
+        if "noisy" not in cubes:
             seed = derive_seed(self.seed, self.dataset, scene.name, case)
             if self.draw:
-                cubes["noisy"] = corrupt(clean[None], [case], torch.tensor([seed]))[0]
+                cubes["noisy"] = corrupt(cubes["clean"][None], [case], torch.tensor([seed]))[0]
             else:
                 sample["seed"] = seed
-        return sample | {key: tile.of(cube).contiguous() for key, cube in cubes.items()}
+        sample |= {key: tile.of(cube).contiguous() for key, cube in cubes.items()}
+        return sample | _units(next(iter(scenes.values())))
 
 
-def _tensor(scene: SceneLike) -> torch.Tensor:
-    return torch.from_numpy(scene.load().cube)
+def _units(scene: Scene) -> Batch:
+    """What leads back to the publisher's units; the wavelengths where they are known."""
+    units: Batch = {"offset": scene.offset, "gain": scene.gain}
+    return units if scene.wavelengths is None else units | {"wavelengths": scene.wavelengths}

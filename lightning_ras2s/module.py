@@ -26,8 +26,9 @@ class HSIDenoiser(L.LightningModule):
     """Trains and evaluates a denoising network.
 
     Batches are dicts with ``noisy`` and ``clean`` [N, B, H, W], ``index`` [N] and N strings each in
-    ``name`` and ``case``. The defaults are the recipe of the released weights: L1, Adam with rate
-    1e-3 and betas (0.9, 0.99), reduced in steps.
+    ``name`` and ``case``. A scene without ``clean`` is denoised and not measured. The defaults are
+    the recipe of the released weights: L1, Adam with rate 1e-3 and betas (0.9, 0.99), reduced in
+    steps.
 
     Args:
         network: Maps [N, B, H, W] noisy to the same shape denoised.
@@ -122,6 +123,8 @@ class HSIDenoiser(L.LightningModule):
         """Denoises test scenes and notes the metrics of every method."""
         noisy = batch["noisy"]
         denoised = self(noisy)
+        if "clean" not in batch:
+            return denoised
         images = [noisy, *(BASELINES[baseline](noisy) for baseline in self.baselines)]
         if self.test_bands:
             images.append(self.denoise_windows(noisy, self.test_bands))
@@ -143,6 +146,8 @@ class HSIDenoiser(L.LightningModule):
         self.evaluation = self._log_means("test", self.trainer.test_dataloaders)
 
     def _log_means(self, stage: str, loader: Any) -> list[Row]:
+        if not self.table.update_called:
+            return []
         rows = scene_rows(loader.dataset.items, self.methods, *self.table.compute())
         self.table.reset()
         ours = [row for row in rows if row["method"] == self.methods[-1]]

@@ -23,8 +23,10 @@ class EvaluationTable(L.Callback):
 
     @rank_zero_only
     def on_test_end(self, trainer: L.Trainer, pl_module: HSIDenoiser) -> None:  # type: ignore[override]
-        """Writes the rows that the module kept."""
+        """Writes the rows that the module kept; there are none without clean scenes."""
         rows = pl_module.evaluation
+        if not rows:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "evaluation.csv"
         write_csv(rows, path)

@@ -1,0 +1,58 @@
+"""Scenes without a reference: what a test leaves of them."""
+
+import lightning as L
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from datamodules import Scene, read_scene
+from datamodules.base import HSIDataModule
+from datamodules.samples import REAL
+from datamodules.scene import Measured
+from lightning_ras2s import HSIDenoiser
+from lightning_ras2s.callbacks import DenoisedFiles, EvaluationTable
+
+torch.set_num_threads(1)
+NOISY = np.random.default_rng(0).integers(100, 900, (7, 20, 24)).astype(np.float32)
+
+
+class Field(HSIDataModule):
+    """One scene that was measured with its noise."""
+
+    name = "field"
+
+    def __init__(self):
+        super().__init__(test_noise=(REAL,))
+
+    def scenes(self, split):
+        return [Measured(Scene.from_raw("plot", NOISY, np.linspace(400, 1000, 7)))]
+
+
+class Half(nn.Module):
+    """A network whose output is known."""
+
+    def forward(self, noisy):
+        return noisy / 2
+
+
+def test_a_scene_without_reference_is_written_in_its_units_with_a_picture(tmp_path):
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[DenoisedFiles(str(tmp_path)), EvaluationTable(str(tmp_path))],
+    )
+    trainer.test(HSIDenoiser(Half()), datamodule=Field(), verbose=False)
+    scene = read_scene(tmp_path / "plot.mat")
+    low, high = NOISY.min(), NOISY.max()
+    expected = low + (NOISY - low) / 2
+    np.testing.assert_allclose(scene.cube * scene.gain + scene.offset, expected, atol=1e-3)
+    assert scene.gain < high - low
+    np.testing.assert_allclose(scene.wavelengths, np.linspace(400, 1000, 7))
+    assert not (tmp_path / "evaluation.csv").exists()
+    picture = np.asarray(Image.open(tmp_path / "plot.png"))
+    assert picture.shape == (20, 48, 3)
+    row, column = np.unravel_index(NOISY[1].argmax(), (20, 24))
+    assert picture[row, 24 + column, 2] > 250  # the short waves are blue; denoised on the right

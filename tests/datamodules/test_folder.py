@@ -1,0 +1,131 @@
+"""A folder of anybody's cubes: what is read, how it is split, where it is prepared."""
+
+import numpy as np
+import pytest
+import torch
+
+from datamodules import DataError, Folder, Scene, write_scene
+
+torch.set_num_threads(1)
+
+
+def cube(seed):
+    return np.random.default_rng(seed).integers(0, 4000, (6, 20, 18)).astype(np.float32)
+
+
+def write(path, seed=0):
+    return write_scene(Scene(path.stem, cube(seed)), path)
+
+
+@pytest.fixture
+def cubes(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "root"))
+    folder = tmp_path / "cubes"
+    for number, name in enumerate(("a.mat", "b.h5", "c.tif", "d.npz")):
+        write(folder / name, number)
+    return folder
+
+
+def opened(folder, stage, **options):
+    small = {"batch_size": 2, "patch_size": 8, "patch_bands": 4}
+    data = Folder(str(folder), **(small | options))
+    data.prepare_data()
+    data.setup(stage)
+    return data
+
+
+def test_scenes_are_shared_out_by_name(cubes):
+    data = Folder(str(cubes))
+    assert data.splits == {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
+
+
+def test_every_tenth_is_for_validation_and_test(tmp_path):
+    for number in range(30):
+        write(tmp_path / f"{number:02}.mat")
+    splits = Folder(str(tmp_path)).splits
+    assert [len(splits[split]) for split in ("train", "val", "test")] == [24, 3, 3]
+    assert splits["test"] == ["27", "28", "29"]
+
+
+def test_cubes_come_scaled_by_their_own_range(cubes):
+    data = opened(cubes, "test", test_noise=["gaussian30"])
+    (batch,) = data.test_dataloader()
+    truth = cube(3)
+    expected = (truth - truth.min()) / (truth.max() - truth.min())
+    np.testing.assert_array_equal(batch["clean"][0].numpy(), expected)
+    assert batch["name"] == ["d"]
+    noise = (batch["noisy"] - batch["clean"]).std().item() * 255
+    assert noise == pytest.approx(30, rel=0.1)
+
+
+def test_training_patches_are_cut_from_the_training_scenes(cubes):
+    data = opened(cubes, "fit", sampling="grid", patches_per_epoch=32)
+    names = {name for batch in data.train_dataloader() for name in batch["name"]}
+    assert names == {"a", "b"}
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    assert batch["clean"].shape == batch["noisy"].shape == (2, 4, 8, 8)
+    assert not torch.equal(batch["clean"], batch["noisy"])
+
+
+def test_folders_named_as_splits_are_the_splits(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "root"))
+    for number, split in enumerate(("train", "val", "test")):
+        write(tmp_path / "own" / split / "same_name.mat", number)
+    data = opened(tmp_path / "own", "test", test_noise=["mixture"])
+    (batch,) = data.test_dataloader()
+    truth = cube(2)
+    expected = (truth - truth.min()) / (truth.max() - truth.min())
+    np.testing.assert_array_equal(batch["clean"][0].numpy(), expected)
+
+
+def test_nothing_is_written_into_the_folder(cubes, tmp_path):
+    before = sorted(cubes.rglob("*"))
+    opened(cubes, "fit")
+    assert sorted(cubes.rglob("*")) == before
+    prepared = list((tmp_path / "root/folder").glob("cubes-*/prepared/*/scene.json"))
+    assert len(prepared) == 4
+
+
+def test_a_second_use_prepares_nothing(cubes, tmp_path):
+    opened(cubes, "fit")
+    manifests = {p: p.stat().st_mtime_ns for p in (tmp_path / "root").rglob("scene.json")}
+    opened(cubes, "fit")
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "root").rglob("scene.json")} == manifests
+
+
+def test_a_damaged_cube_is_named_and_left_out(cubes):
+    (cubes / "a.mat").write_bytes((cubes / "a.mat").read_bytes()[:900])
+    with pytest.warns(UserWarning, match=r"left out: .*a\.mat.*"):
+        data = opened(cubes, "fit", patches_per_epoch=4)
+    assert {scene.name for scene in data.train_set.scenes} == {"b"}
+
+
+def test_two_files_of_one_name_are_left_out(cubes):
+    write(cubes / "a.npz", 9)
+    with pytest.warns(UserWarning, match=r"two files for one scene: .*a\.mat and .*a\.npz"):
+        data = opened(cubes, "fit", patches_per_epoch=4)
+    assert {scene.name for scene in data.train_set.scenes} == {"b"}
+
+
+def test_key_and_axes_reach_the_reader(tmp_path, monkeypatch):
+    import scipy.io
+
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "root"))
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name in "abc":
+        arrays = {"x": cube(1), "y": 4000 - cube(1)}
+        scipy.io.savemat(folder / f"{name}.mat", arrays)
+    data = opened(folder, "test", key="y", axes="BHW", test_noise=["mixture"])
+    (batch,) = data.test_dataloader()
+    truth = 4000 - cube(1)
+    expected = (truth - truth.min()) / (truth.max() - truth.min())
+    np.testing.assert_array_equal(batch["clean"][0].numpy(), expected)
+
+
+def test_a_missing_folder_and_too_few_scenes_are_told(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere: there is no such folder; let data\.path"):
+        Folder(str(tmp_path / "nowhere"))
+    write(tmp_path / "one.mat")
+    with pytest.raises(DataError, match="1 scenes"):
+        Folder(str(tmp_path))
