@@ -18,7 +18,7 @@ import hashlib
 import json
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -90,11 +90,19 @@ class RandomStreams:
 
     def uniform(self, *shape: int) -> Tensor:
         """Draws from U(0, 1), float32 [N, *shape]: odd multiples of 2**-24, so never 0 or 1."""
-        return self._draw(_uniforms, shape)
+        return torch.cat(list(self._draw(self._next_keys(), _uniforms, shape)))
+
+    def uniforms(self, *shape: int) -> Iterator[Tensor]:
+        """Draws as ``uniform`` does, but gives one sample at a time, while the cache holds it."""
+        return (one for few in self._draw(self._next_keys(), _uniforms, shape) for one in few)
 
     def normal(self, *shape: int) -> Tensor:
         """Draws from the standard normal distribution, float32 [N, *shape], at most 6.6 in size."""
-        return self._draw(_normals, shape)
+        return torch.cat(list(self._draw(self._next_keys(), _normals, shape)))
+
+    def normals(self, *shape: int) -> Iterator[Tensor]:
+        """Draws as ``normal`` does, but gives one sample at a time, while the cache holds it."""
+        return (one for few in self._draw(self._next_keys(), _normals, shape) for one in few)
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
         """Draws integers in [low, high), int64 [N, *shape], with high - low at most 2**20.
@@ -125,21 +133,25 @@ class RandomStreams:
         self._calls += 1
         return _mix(self._keys + _int64(self._calls * _GAMMA))
 
-    def _draw(self, distribution: Callable[[Tensor, Tensor], None], shape: Sequence[int]) -> Tensor:
-        """Fills float32 [N, *shape] from hashes, two numbers from each."""
-        keys, samples, count = self._next_keys(), len(self._keys), math.prod(shape)
+    def _draw(
+        self, keys: Tensor, distribution: Callable[[Tensor, Tensor], None], shape: Sequence[int]
+    ) -> Iterator[Tensor]:
+        """Gives float32 [n, *shape] from n keys at a time, two numbers from each hash."""
+        count = math.prod(shape)
         hashes = (count + 1) // 2
-        block = max(1, hashes)
+        samples, block = max(1, len(keys)), max(1, hashes)
         if self.device.type == "cpu":
-            block = min(block, 1 + _CPU_BLOCK * torch.get_num_threads() // max(1, samples))
+            at_once = _CPU_BLOCK * torch.get_num_threads()
+            samples, block = min(samples, max(1, at_once // block)), min(block, at_once)
         steps = torch.arange(1, block + 1, dtype=torch.int64, device=self.device).mul_(_GAMMA)
-        drawn = torch.empty(samples, 2 * hashes, dtype=torch.float32, device=self.device)
-        for start in range(0, hashes, block):
-            stop = min(start + block, hashes)
-            origins = keys + _int64(start * _GAMMA)
-            words = _mix(origins[:, None] + steps[: stop - start]).view(torch.int32)
-            distribution(words, drawn[:, 2 * start : 2 * stop])
-        return drawn[:, :count].reshape(samples, *shape)
+        for few in keys.split(samples):
+            drawn = torch.empty(len(few), 2 * hashes, dtype=torch.float32, device=self.device)
+            for start in range(0, hashes, block):
+                stop = min(start + block, hashes)
+                origins = few + _int64(start * _GAMMA)
+                words = _mix(steps[: stop - start] + origins[:, None]).view(torch.int32)
+                distribution(words, drawn[:, 2 * start : 2 * stop])
+            yield drawn[:, :count].reshape(len(few), *shape)
 
 
 def _mix(state: Tensor) -> Tensor:
@@ -169,26 +181,28 @@ def _normals(words: Tensor, out: Tensor) -> None:
     The angle lies within the right half circle and is twice one of at most pi/4, whose sine is a
     short polynomial and whose cosine a square root. The left half comes of the radius's sign.
     """
-    low, high = words[:, 0::2] | 1, words[:, 1::2]
+    low = words.view(torch.int64).to(torch.int32).bitwise_or_(1).to(torch.float32)
     radius = _minus_two_log(low).sqrt_().copysign_(low)
-    turn = high.to(torch.float32).mul_(2.0**-32)
+    turn = low.copy_(words[:, 1::2]).mul_(2.0**-32)
     sine = _polynomial(turn * turn, _SINE).mul_(turn)
-    sine_squared = sine * sine
+    sine_squared = torch.mul(sine, sine, out=turn)
     cosine_squared = 1 - sine_squared
-    torch.mul(radius, cosine_squared - sine_squared, out=out[:, 0::2])
-    torch.mul(radius, sine.mul_(cosine_squared.sqrt_()).mul_(2), out=out[:, 1::2])
+    first = torch.sub(cosine_squared, sine_squared, out=sine_squared).mul_(radius)
+    second = sine.mul_(cosine_squared.sqrt_()).mul_(2).mul_(radius)
+    torch.complex(first, second, out=torch.view_as_complex(out.unflatten(1, (-1, 2))))
 
 
 def _minus_two_log(words: Tensor) -> Tensor:
-    """Gives -2 log(u), float32, of u = abs(words) / 2**31 in (0, 1], for int32 words other than 0.
+    """Gives -2 log(u), float32, of u = abs(words) / 2**31 in (0, 1], for whole words other than 0.
 
     With u = m 2**e and m in [sqrt(1/2), sqrt(2)), log(u) = e log(2) + 2 atanh((m - 1) / (m + 1)).
     """
-    bits = words.to(torch.float32).abs_().view(torch.int32).sub_(_SQRT_HALF_BITS + (31 << 23))
+    bits = words.to(torch.float32).abs().view(torch.int32).sub_(_SQRT_HALF_BITS + (31 << 23))
     exponent = (bits >> 23).to(torch.float32)
     mantissa = bits.bitwise_and_((1 << 23) - 1).add_(_SQRT_HALF_BITS).view(torch.float32)
-    ratio = (mantissa - 1).div_(mantissa.add_(1))
-    series = _polynomial(ratio * ratio, _LOG).mul_(ratio)
+    ratio = mantissa - 1
+    ratio.div_(mantissa.add_(1))
+    series = _polynomial(torch.mul(ratio, ratio, out=mantissa), _LOG).mul_(ratio)
     return series.add_(exponent.mul_(-2 * math.log(2)))
 
 

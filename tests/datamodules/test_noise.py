@@ -304,6 +304,19 @@ def test_impulses_share_per_band_and_salt_to_pepper_ratio():
     assert salt.sum() / pepper.sum() == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.parametrize("value", [math.inf, math.nan, -0.0])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_impulses_replace_any_value_and_keep_its_bits_elsewhere(value, dtype):
+    clean = torch.full((2, 3, 16, 16), value, dtype=dtype)
+    expected = apply(Impulse(), grey(2, 3, 16, 16)).to(dtype)
+    noisy = apply(Impulse(), clean)
+    kept = expected == 0.5
+    assert torch.equal(noisy[~kept], expected[~kept])
+    assert not noisy[~kept].signbit().any()
+    torch.testing.assert_close(noisy[kept], clean[kept], rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(noisy[kept].signbit(), clean[kept].signbit())
+
+
 def test_impulses_fall_anywhere():
     hit = (apply(Impulse(), grey(64, 8, 16, 16)) != 0.5).float().mean(dim=(0, 1))
     torch.testing.assert_close(hit, torch.full((16, 16), 0.4), rtol=0, atol=0.1)

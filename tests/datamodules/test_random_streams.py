@@ -77,6 +77,17 @@ def test_bits_do_not_depend_on_the_block_size_and_threads(monkeypatch):
     assert torch.equal(streams(3, 4).uniform(1999), whole[1])
 
 
+@pytest.mark.parametrize("name", ["uniform", "normal"])
+@pytest.mark.parametrize("block", [4, 20, 1 << 16])  # less than a sample, two samples, all
+def test_drawing_sample_by_sample_gives_the_same_bits(monkeypatch, name, block):
+    monkeypatch.setattr(random_streams, "_CPU_BLOCK", block)
+    together, one_by_one = streams(3, 4, 5), streams(3, 4, 5)
+    first = getattr(one_by_one, name + "s")(5, 3)
+    second = getattr(one_by_one, name + "s")(7)
+    for drawn, shape in ((first, (5, 3)), (second, (7,))):
+        assert torch.equal(torch.stack(list(drawn)), getattr(together, name)(*shape))
+
+
 def test_bits_do_not_depend_on_the_default_dtype():
     torch.set_default_dtype(torch.float64)
     try:
