@@ -113,6 +113,11 @@ class HSIDenoiser(L.LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["index"]))
         return loss
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Has a training that ends by its number of steps validated, and so kept, as by epochs."""
+        if self.trainer.global_step == self.trainer.max_steps:
+            self.trainer.should_stop = True
+
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Denoises validation scenes and notes their metrics."""
         denoised = self(batch["noisy"])

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from datamodules.base import HSIDataModule
-from datamodules.scene import Scene
+from datamodules.samples import REAL
+from datamodules.scene import Measured, Scene
 from lightning_ras2s import RAS2S, HSIDenoiser, load_network
 from lightning_ras2s.metrics import METRICS
 from lightning_ras2s.module import NonFiniteLossError
@@ -179,3 +180,27 @@ def test_checkpoint_holds_plain_types_and_gives_the_network_back(tmp_path):
 def test_unknown_names_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         HSIDenoiser(Scale(), **options)
+
+
+def test_a_training_that_ends_by_its_steps_is_validated(tmp_path):
+    engine = trainer(tmp_path, max_steps=1, max_epochs=-1)
+    engine.fit(HSIDenoiser(Scale()), datamodule=data())
+    assert engine.global_step == 1
+    assert "val/psnr_db" in engine.callback_metrics
+
+
+class Unknown(Ramps):
+    """The same scenes with noise of their own, and no clean ones."""
+
+    def __init__(self):
+        super().__init__(test_noise=(REAL,))
+
+    def scenes(self, split):
+        return [Measured(scene) for scene in super().scenes(split)]
+
+
+def test_scenes_without_a_reference_are_denoised_and_not_measured(tmp_path):
+    module = HSIDenoiser(Scale())
+    metrics = trainer(tmp_path).test(module, datamodule=Unknown(), verbose=False)
+    assert module.evaluation == []
+    assert metrics == [{}]
