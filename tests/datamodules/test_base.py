@@ -164,6 +164,19 @@ def test_scenes_stay_as_they_are_whatever_is_done_to_batches():
         assert np.array_equal(scene.cube, before[scene.name])
 
 
+@pytest.mark.parametrize(
+    ("strides", "batch_size", "patches"), [((1,), 2, 36), ((2,), 5, 12), ((64,), 4, 4)]
+)
+def test_an_epoch_has_as_many_patches_as_the_grids_by_default(strides, batch_size, patches):
+    # Places of 6 x 6 pixels in three scenes of 8 x 9; in any case one batch.
+    module = Blocks(patches_per_epoch=None, batch_size=batch_size)
+    module.strides = strides
+    module.setup("fit")
+    loader = module.train_dataloader()
+    assert loader.sampler.length == patches
+    assert len(loader) == patches // batch_size
+
+
 # Validation and test scenes
 
 
@@ -199,6 +212,16 @@ def test_validation_scenes_come_once_per_case_whatever_the_epoch(stage):
     loader.sampler.set_epoch(3)
     again = noisy_scenes(module, loader)
     assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+def test_the_noise_of_validation_is_made_after_the_transfer_and_follows_from_names():
+    module = ready("validate", seed=5, val_noise=["mixture"])
+    (batch,) = module.val_dataloader()
+    assert batch.keys() == {"clean", "seed", "name", "case", "index"}
+    out = module.on_after_batch_transfer(batch, 0)
+    assert out.keys() == {"clean", "noisy", "name", "case", "index"}
+    seed = torch.tensor([derive_seed(5, "blocks", "val_0", "mixture")])
+    assert torch.equal(out["noisy"], corrupt(out["clean"], ["mixture"], seed))
 
 
 def test_items_name_the_scene_and_case_of_each_index():
@@ -254,7 +277,7 @@ def test_training_patches_are_shared_out_equally(processes, epoch):
 def test_an_epoch_without_a_batch_for_each_process_is_refused(processes):
     module = ready("fit", patches_per_epoch=12, batch_size=5)
     processes(2, 3)
-    with pytest.raises(DataError, match=r"patches_per_epoch is 12.* 4, .*data.batch_size, 5"):
+    with pytest.raises(DataError, match=r"epoch of 12 .*each process 4, .*data.batch_size, 5"):
         module.train_dataloader()
     processes(1, 2)
     assert len(module.train_dataloader()) == 1

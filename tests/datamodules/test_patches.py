@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.patches import PatchShape, augment, random_crop
+from datamodules.patches import PatchGrid, PatchShape, Turn, random_window
 from datamodules.scene import DataError
 
 # The pixels [[0, 1], [2, 3]], flipped and rotated.
@@ -23,8 +23,14 @@ TURNED = [
 ]
 
 
-def draws(function, *args, times):
-    return [function(*args, np.random.default_rng(seed)) for seed in range(times)]
+def cuts(cube, shape, times):
+    rngs = map(np.random.default_rng, range(times))
+    return [cube[random_window(cube.shape, shape, rng)] for rng in rngs]
+
+
+def turns(patch, times):
+    shape = PatchShape(*patch.shape)
+    return [Turn.draw(shape, np.random.default_rng(seed))(patch) for seed in range(times)]
 
 
 def key(patch):
@@ -38,7 +44,7 @@ def test_every_position_is_drawn_equally_often_and_its_content_is_the_cubes():
         key(cube[band : band + 2, row : row + 3, column : column + 5]): (band, row, column)
         for band, row, column in product(range(3), range(3), range(2))
     }
-    counts = Counter(at[key(patch)] for patch in draws(random_crop, cube, shape, times=1800))
+    counts = Counter(at[key(patch)] for patch in cuts(cube, shape, times=1800))
     assert counts.keys() == set(at.values())
     assert min(counts.values()) > 60
     assert max(counts.values()) < 140
@@ -46,15 +52,15 @@ def test_every_position_is_drawn_equally_often_and_its_content_is_the_cubes():
 
 def test_a_patch_as_large_as_the_cube_is_the_cube():
     cube = np.arange(24).reshape(2, 3, 4)
-    for patch in draws(random_crop, cube, PatchShape(2, 3, 4), times=5):
+    for patch in cuts(cube, PatchShape(2, 3, 4), times=5):
         assert np.array_equal(patch, cube)
 
 
-def test_the_16_augmentations_of_a_square_patch_are_equally_frequent():
+def test_the_16_turns_of_a_square_patch_are_equally_frequent():
     pixels = np.array(TURNED)
     expected = [np.stack(bands) for p in pixels for bands in ([p, p + 4], [p + 4, p])]
     patch = np.arange(8).reshape(2, 2, 2)
-    counts = Counter(map(key, draws(augment, patch, times=1600)))
+    counts = Counter(map(key, turns(patch, times=1600)))
     assert counts.keys() == set(map(key, expected))
     assert len(counts) == 16
     assert min(counts.values()) > 60
@@ -66,17 +72,17 @@ def test_a_patch_that_is_not_square_keeps_its_shape():
     patch = np.arange(12).reshape(2, 2, 3)
     flips = (slice(None), slice(None, None, -1))
     expected = {key(patch[flip]) for flip in product(flips, flips, flips)}
-    counts = Counter(map(key, draws(augment, patch, times=800)))
+    counts = Counter(map(key, turns(patch, times=800)))
     assert counts.keys() == expected
     assert min(counts.values()) > 60
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 3), (1, 3, 3), (2, 1, 1), (2, 1, 3)])
-def test_augmented_patches_are_copies_that_torch_takes(shape):
+def test_turned_patches_are_copies_that_torch_takes(shape):
     patch = np.zeros(shape)
-    for augmented in draws(augment, patch, times=40):
-        assert torch.from_numpy(augmented).is_contiguous()  # refuses negative strides
-        assert not np.shares_memory(augmented, patch)
+    for turned in turns(patch, times=40):
+        assert torch.from_numpy(turned).is_contiguous()  # refuses negative strides
+        assert not np.shares_memory(turned, patch)
 
 
 @pytest.mark.parametrize("shape", [(5, 5, 6), (4, 6, 6), (4, 5, 7), (0, 5, 6), (4, 5, -1)])
@@ -86,8 +92,32 @@ def test_a_patch_that_does_not_fit_names_both_sizes_and_the_options(shape):
         DataError,
         match=rf"scene pine: a patch of {sizes} .*4x5x6; lower data.patch_bands or data.patch_size",
     ):
-        PatchShape(*shape).fit((4, 5, 6), "pine")
+        PatchShape(*shape).require_fit((4, 5, 6), "pine")
+    assert not PatchShape(*shape).fits((4, 5, 6))
 
 
 def test_a_patch_that_just_fits_is_taken():
-    PatchShape(4, 5, 6).fit((4, 5, 6), "pine")
+    PatchShape(4, 5, 6).require_fit((4, 5, 6), "pine")
+
+
+def test_a_grid_has_every_place_of_every_cube_once():
+    shape = PatchShape(2, 3, 4)
+    grid = PatchGrid([(2, 7, 9), (2, 3, 4), (2, 6, 8)], shape, [2, 5, 3])
+    windows = [grid.window(place, np.random.default_rng(0)) for place in range(len(grid))]
+    corners = [(cube, rows.start, columns.start) for cube, (_, rows, columns) in windows]
+    assert corners == [
+        *((0, row, column) for row in (0, 2, 4) for column in (0, 2, 4)),
+        (1, 0, 0),
+        *((2, row, column) for row in (0, 3) for column in (0, 3)),
+    ]
+    for _, (bands, rows, columns) in windows:
+        assert bands == slice(0, 2)
+        assert (rows.stop - rows.start, columns.stop - columns.start) == (3, 4)
+
+
+def test_the_bands_of_a_grid_start_anywhere_with_equal_chances():
+    grid = PatchGrid([(5, 3, 3)], PatchShape(3, 3, 3), [1])
+    rngs = map(np.random.default_rng, range(900))
+    counts = Counter(grid.window(0, rng)[1][0].start for rng in rngs)
+    assert counts.keys() == {0, 1, 2}
+    assert min(counts.values()) > 240
