@@ -1,0 +1,21 @@
+"""Writes the miniature of a dataset where `make data` looks for the publisher's files."""
+
+import sys
+from pathlib import Path
+
+from tests.miniatures import icvl
+
+WRITERS = {"icvl": icvl.write}
+
+
+def main(dataset, data_root):
+    raw = Path(data_root) / dataset / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    WRITERS[dataset](raw)
+    print(f"{dataset}: in {raw}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1] not in WRITERS:
+        sys.exit(f"usage: python -m tests.miniatures {{{','.join(WRITERS)}}} DATA_ROOT")
+    main(*sys.argv[1:])
