@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from scipy import ndimage
 
+from datamodules.files import compute_sha256
 from datamodules.scene import DataError, Scene, Window, scale_to_unit
 
 CONVERTER = 1  # raise it when prepared files change: those of another number are made anew
@@ -42,9 +43,18 @@ class Source:
 
     @classmethod
     def of(cls, path: Path, raw: Path) -> Self:
-        """Reads the whole file."""
-        size, mtime_ns = state(path)
-        return cls(str(path.relative_to(raw)), size, mtime_ns, _hash(path))
+        """Reads the whole file.
+
+        Raises:
+            DataError: If it cannot be read.
+        """
+        try:
+            size, mtime_ns = state(path)
+            return cls(str(path.relative_to(raw)), size, mtime_ns, _hash(path))
+        except OSError as error:
+            raise DataError(
+                f"{path}: cannot be read ({error}); check its permissions, or copy it again"
+            ) from error
 
     def untouched(self, path: Path) -> bool:
         """Whether size and time of the file are those noted."""
@@ -62,12 +72,9 @@ def _files(path: Path) -> list[Path]:
 
 
 def _hash(path: Path) -> str:
-    hashes = {}
-    for file in _files(path):
-        with file.open("rb") as stream:
-            hashes[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
     if not path.is_dir():
-        return hashes[path.name]
+        return compute_sha256(path)
+    hashes = {str(file.relative_to(path)): compute_sha256(file) for file in _files(path)}
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
@@ -127,19 +134,15 @@ def store_scene(
         wavelengths: Band centres in nm [B], or None.
         excerpt: What is kept.
         source: What it was made from.
+
+    Raises:
+        DataError: If the excerpt does not lie within the scene.
     """
     rows, columns = excerpt.box(*cube.shape[1:])
     kept = cube[:, rows, columns]
     aside = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    arrays = []
-    for scale in excerpt.scales:
-        values = kept if scale == 1 else np.stack([ndimage.zoom(band, scale) for band in kept])
-        counts, offset, gain = _to_counts(values)
-        file = f"scale_{scale:g}.npy"
-        np.save(aside / file, counts)
-        arrays.append({"file": file, "shape": values.shape, "offset": offset, "gain": gain})
     manifest = {
         "converter": CONVERTER,
         "name": scene_name,
@@ -147,15 +150,29 @@ def store_scene(
         "scene_range": [float(cube.min()), float(cube.max())],
         "kept_range": [float(kept.min()), float(kept.max())],
         "wavelengths_nm": None if wavelengths is None else [float(w) for w in wavelengths],
-        "arrays": arrays,
         "source": asdict(source),
     }
-    write_manifest(aside, manifest)
-    replace_folder(aside, folder)
+    try:
+        manifest["arrays"] = [_store_array(aside, kept, scale) for scale in excerpt.scales]
+        write_manifest(aside, manifest)
+        replace_folder(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _store_array(folder: Path, values: np.ndarray, scale: float) -> dict[str, Any]:
+    """Writes values [B, H, W] at one scale; gives the manifest's entry."""
+    if scale != 1:
+        values = np.stack([ndimage.zoom(band, scale) for band in values])
+    counts, offset, gain = _to_counts(values)
+    file = f"scale_{scale:g}.npy"
+    np.save(folder / file, counts)
+    return {"file": file, "shape": values.shape, "offset": offset, "gain": gain}
 
 
 def replace_folder(aside: Path, folder: Path) -> None:
     """Gives a whole folder its name; arrays that were mapped under that name are forgotten."""
+    (folder / MANIFEST).unlink(missing_ok=True)  # first: what is half removed is no scene
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
     _map.cache_clear()
@@ -190,7 +207,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a scene's folder; None where there is no whole scene."""
     try:
         return json.loads((folder / MANIFEST).read_text())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # not there, or not JSON
         return None
 
 
@@ -206,8 +223,8 @@ class StoredScene:
         left: Its first column.
         offset: The publisher's value at count 0.
         gain: The publisher's units per count.
-        low: The publisher's value that becomes 0; None for the smallest of the box.
-        high: The one that becomes 1; None for the largest of the box.
+        low: The publisher's value that becomes 0.
+        high: The one that becomes 1; where either is None, the range of the box is taken.
         clip: Whether values beyond are cut to [0, 1].
         wavelengths: Band centres in nm; None where unknown.
         level: 0 for the full scale, 1 for the next smaller, ...
@@ -243,7 +260,7 @@ class StoredScene:
         return self.crop(centre(self.shape[1], size), centre(self.shape[2], size))
 
     def scaled(self, low: float | None, high: float | None, clip: bool = False) -> Self:
-        """The same with these of the publisher's values at 0 and 1; None for the box's own."""
+        """The same with these of the publisher's values at 0 and 1; None for the box's range."""
         return replace(self, low=low, high=high, clip=clip)
 
     def read(self, window: Window) -> np.ndarray:
@@ -286,7 +303,7 @@ class StoredScene:
 def _map(path: Path) -> np.ndarray:
     """The array of a file, mapped once in every process."""
     try:
-        return np.load(path, mmap_mode="r")
+        return np.asarray(np.lib.format.open_memmap(path, mode="r"))
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read ({error}); delete its folder and run make data again"
