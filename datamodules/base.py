@@ -1,5 +1,6 @@
 """The LightningDataModule of all datasets: scenes -> patches -> noise on the device."""
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -79,7 +80,8 @@ class HSIDataModule(L.LightningDataModule):
         train_noise: Noise cases of training; each patch gets one of them, in equal shares.
         val_noise: Noise cases of validation; each scene is validated under every one.
         test_noise: Noise cases of the test, likewise.
-        num_workers: Processes that cut patches; 0 cuts them in the training process.
+        num_workers: Processes that cut patches, at most one a core; 0 cuts them in the training
+            process.
         seed: All patches and all noise follow from it.
 
     Raises:
@@ -195,13 +197,14 @@ class HSIDataModule(L.LightningDataModule):
     def _loader(
         self, dataset: Dataset[Batch], sampler: Sampler[int], batch_size: int = 1
     ) -> DataLoader[Batch]:
+        workers = min(self.num_workers, os.cpu_count() or 1)
         return DataLoader(
             dataset,
             batch_size,
             sampler=sampler,
             drop_last=batch_size > 1,  # of training: all its batches weigh the same
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
 

@@ -76,6 +76,12 @@ class TestSets(HSIDataModule):
         """
         if stage != "test":
             self.scenes(stage)
+        missing = []
         for data in self.sets.values():
-            data.setup(stage)
+            try:
+                data.setup(stage)
+            except DataError as error:
+                missing.append(str(error))
+        if missing:
+            raise DataError("\n\n".join(missing))
         self.test_set = JoinedScenes({name: data.test_set for name, data in self.sets.items()})

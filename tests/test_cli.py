@@ -11,7 +11,10 @@ import pytest
 import torch
 import yaml
 
+from datamodules.__main__ import main as prepare_data
+from datamodules.collection import scene_list
 from lightning_ras2s import RAS2S, cli
+from tests.miniatures import icvl
 
 torch.set_num_threads(1)
 
@@ -39,6 +42,7 @@ def folder(tmp_path, monkeypatch):
         monkeypatch.delenv(variable)
     monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
     monkeypatch.setenv(cli.RUN_DIR, "")
+    monkeypatch.delenv("DATA_ROOT", raising=False)
     monkeypatch.setattr("sys.argv", ["lightning_ras2s"])
     yield tmp_path
     import wandb
@@ -256,3 +260,45 @@ def test_an_unknown_experiment_names_those_there_are(capsys):
     error = capsys.readouterr().err
     assert all(name in error for name in NAMES)
     assert "defaults" not in error
+
+
+def test_icvl_trains_validates_and_tests_from_the_publishers_files(folder, capsys):
+    raw = folder / "data/icvl/raw"
+    raw.mkdir(parents=True)
+    icvl.write(raw)
+    assert prepare_data(["icvl", "--offline", "--any-size"]) == 2  # 150 scenes are not there
+    assert "5 scenes are ready" in capsys.readouterr().err
+    small = ("--model.network.channels=2", "--data.patch_size=16", "--data.batch_size=2")
+    here = ("--data.num_workers=0", "--trainer.accelerator=cpu")
+    code = cli.main(["fit", *files("icvl_mixture"), "--trainer.max_steps=5", *small, *here])
+    assert code == 0
+    run = only_run(folder)
+    with (run / "evaluation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    scenes = [*scene_list("icvl_test")[:2], "mean"]
+    expected = {("icvl", "mixture", m, s) for m in ("Noisy", "RAS2S") for s in scenes}
+    assert {tuple(row.values())[:4] for row in rows} == expected
+    with (run / "metrics.csv").open() as file:
+        logged = [row["val/psnr_db"] for row in csv.DictReader(file) if row["val/psnr_db"]]
+    assert len(logged) == 1
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+PREPARED = ["icvl_mixture", "icvl_blind", "icvl_gaussian50", "cave_mixture", "wdc_mixture"]
+TEST_ONLY = ["urban_real", "kaist_five_cases", "table2"]
+
+
+@pytest.mark.parametrize("name", [*PREPARED, "realhsi", *TEST_ONLY])
+def test_missing_data_tells_what_how_big_and_the_command(name, capsys):
+    command = "test" if name in TEST_ONLY else "fit"
+    assert cli.main([command, *files(name), "--trainer.accelerator=cpu"]) == 2
+    message = capsys.readouterr().err
+    assert "is not prepared" in message
+    assert re.search(r"make data DATASET=\w+\n", message)
+    assert re.search(r"\d (GB|MB)\)", message)
+    assert len(message.splitlines()) <= 20
+
+
+def test_a_folder_that_is_not_there_is_told(folder, capsys):
+    assert cli.main(["fit", *files("folder"), "--data.path=nowhere"]) == 2
+    assert "nowhere: there is no such folder" in capsys.readouterr().err

@@ -68,3 +68,12 @@ def test_mistakes_are_told():
         TestSets({})
     with pytest.raises(ValueError, match="mixtur"):
         TestSets({"a": Two(3)}, test_noise=["mixtur"])
+
+
+def test_all_sets_without_scenes_are_told_at_once():
+    empty = [Two(3), Two(5)]
+    for data, name in zip(empty, "ab", strict=True):
+        data.name = name
+        data.scenes = lambda split: []
+    with pytest.raises(DataError, match=r"(?s)a: the test split is empty.*b: the test split"):
+        TestSets({"a": empty[0], "b": empty[1]}).setup("test")
