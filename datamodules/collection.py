@@ -149,9 +149,9 @@ class Collection:
 def list_files(raw: Path) -> Files:
     """The scenes' files anywhere below a folder, by name without ending, and by ``folder/name``.
 
-    A folder of PNGs is one file; of an ENVI pair, the header is.
+    A folder of PNGs is one file; of an ENVI pair, the header is, and numbers without one are none.
     """
-    endings = {ending for known in FORMATS for ending in known.endings}
+    endings = {e for known in FORMATS if known.module != "envi" for e in known.endings} | {".hdr"}
     files: dict[str, list[Path]] = {}
     for path in sorted(raw.rglob("*")):
         if any(p.startswith(".") or p.endswith(".part") for p in path.relative_to(raw).parts):
@@ -168,6 +168,6 @@ def list_files(raw: Path) -> Files:
 
 
 def _has_header(path: Path) -> bool:
-    """Whether it is the data file of an ENVI header."""
+    """Whether it is the data file of an ENVI header, as a .pix may be; a .mat beside one is not."""
     headers = (path.with_suffix(".hdr"), path.with_name(path.name + ".hdr"))
-    return path.suffix.lower() != ".hdr" and any(header.exists() for header in headers)
+    return path.suffix.lower() == ".pix" and any(header.exists() for header in headers)
