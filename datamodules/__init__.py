@@ -10,22 +10,36 @@ from datamodules.writers import write_scene
 
 if TYPE_CHECKING:
     from datamodules.base import HSIDataModule
+    from datamodules.cave import CAVE
     from datamodules.collection import Collection
     from datamodules.folder import Folder
+    from datamodules.harvard import Harvard
     from datamodules.icvl import ICVL
     from datamodules.indian_pines import IndianPines
+    from datamodules.kaist import KAIST
+    from datamodules.pavia_centre import PaviaCentre
+    from datamodules.realhsi import RealHSI
     from datamodules.released import ReleasedFiles
     from datamodules.test_sets import TestSets
+    from datamodules.urban import Urban
+    from datamodules.wdc_mall import WDCMall
 
 __all__ = [
+    "CAVE",
     "ICVL",
+    "KAIST",
     "DataError",
     "Folder",
     "HSIDataModule",
+    "Harvard",
     "IndianPines",
+    "PaviaCentre",
+    "RealHSI",
     "ReleasedFiles",
     "Scene",
     "TestSets",
+    "Urban",
+    "WDCMall",
     "add_noise",
     "catalogue",
     "read_cube",
@@ -35,15 +49,24 @@ __all__ = [
 ]
 
 # Imported when they are asked for: Lightning takes seconds.
-_MODULES = {
+_PREPARED = {
+    "CAVE": "cave",
+    "Harvard": "harvard",
+    "ICVL": "icvl",
+    "KAIST": "kaist",
+    "PaviaCentre": "pavia_centre",
+    "RealHSI": "realhsi",
+    "Urban": "urban",
+    "WDCMall": "wdc_mall",
+}
+_OTHERS = {
     "Folder": "folder",
     "HSIDataModule": "base",
-    "ICVL": "icvl",
     "IndianPines": "indian_pines",
     "ReleasedFiles": "released",
     "TestSets": "test_sets",
 }
-_PREPARED = ("ICVL",)
+_MODULES = _PREPARED | _OTHERS
 
 
 def catalogue() -> "dict[str, Collection]":
