@@ -13,14 +13,14 @@ from datamodules.collection import Collection, data_root
 from datamodules.prepare import Outcome, group_problems, prepare
 from datamodules.scene import DataError
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        The exit code: 0, or 2 if a scene is not ready or the dataset unknown.
+        The exit code: 0, 2 if a scene is not ready or the dataset unknown, 130 if it was stopped.
     """
     parser = argparse.ArgumentParser(prog="make data DATASET=<name>", description=__doc__)
     parser.add_argument("dataset", nargs="?", default="", help="without it: lists the datasets")
@@ -34,10 +34,10 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.dataset not in collections:
         _list(collections)
         if options.dataset:
-            console.print(f"error: there is no dataset {options.dataset!r}", soft_wrap=True)
+            console.print(f"error: there is no dataset {options.dataset!r}")
         return 2 if options.dataset else 0
     collection = collections[options.dataset]
-    console.print(f"{collection.title}. Terms: {collection.terms}", soft_wrap=True)
+    console.print(f"{collection.title}. Terms: {collection.terms}")
     try:
         outcome = prepare(
             collection,
@@ -46,8 +46,11 @@ def main(args: Sequence[str] | None = None) -> int:
             any_size=options.any_size,
         )
     except DataError as error:
-        console.print(f"error: {error}", markup=False, soft_wrap=True)
+        console.print(f"error: {error}")
         return 2
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from here")
+        return 130
     _tell(collection, outcome)
     return 2 if outcome.problems else 0
 
@@ -57,24 +60,22 @@ def _list(collections: dict[str, Collection]) -> None:
     for header in ("DATASET", "what", "download", "prepared scenes"):
         table.add_column(header)
     for name, collection in collections.items():
-        ready = sum((collection.prepared_folder / scene).is_dir() for scene in collection.scenes)
-        scenes = len(collection.scenes) - len(collection.extra)
-        table.add_row(name, collection.title, decimal(collection.size), f"{ready} of {scenes}")
+        usual = collection.scenes.keys() - collection.extra
+        ready = sum((collection.prepared_folder / scene).is_dir() for scene in usual)
+        table.add_row(name, collection.title, decimal(collection.size), f"{ready} of {len(usual)}")
     console.print(table)
 
 
 def _tell(collection: Collection, outcome: Outcome) -> None:
     """Prints what was done, what is unexpected, and each problem once with its scenes."""
     for note in outcome.notes:
-        console.print(f"note: {note}", markup=False, soft_wrap=True)
+        console.print(f"note: {note}")
     for message, scenes in group_problems(outcome.problems).items():
-        console.print(f"\n{len(scenes)} not ready: {', '.join(scenes)}", markup=False)
-        console.print(message, markup=False, soft_wrap=True)
+        console.print(f"\n{len(scenes)} not ready: {', '.join(scenes)}\n{message}")
     made = f", {len(outcome.made)} of them made now" if outcome.made else ""
     console.print(
         f"\n{collection.name}: {len(outcome.ready)} scenes are ready{made}, "
-        f"{len(outcome.problems)} are not, in {collection.prepared_folder}",
-        soft_wrap=True,
+        f"{len(outcome.problems)} are not, in {collection.prepared_folder}"
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from rich.filesize import decimal
 
 from datamodules.fetch import RemoteFile
-from datamodules.formats import FORMATS
+from datamodules.formats import FORMATS, find_format
 from datamodules.readers import read_cube
 from datamodules.scene import DataError
 from datamodules.stored import CONVERTER, Excerpt
@@ -150,6 +150,7 @@ def list_files(raw: Path) -> Files:
     """The scenes' files anywhere below a folder, by name without ending, and by ``folder/name``.
 
     A folder of PNGs is one file; of an ENVI pair, the header is, and numbers without one are none.
+    Links that lead nowhere are left out.
     """
     endings = {e for known in FORMATS if known.module != "envi" for e in known.endings} | {".hdr"}
     files: dict[str, list[Path]] = {}
@@ -159,7 +160,7 @@ def list_files(raw: Path) -> Files:
         if path.is_dir():
             if not any(f.suffix.lower() == ".png" for f in path.iterdir()):
                 continue
-        elif path.suffix.lower() not in endings or _has_header(path):
+        elif path.suffix.lower() not in endings or _has_header(path) or not path.exists():
             continue
         name = path.name if path.is_dir() else path.stem
         for key in (name, f"{path.parent.name}/{name}"):

@@ -11,11 +11,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from datamodules.collection import Collection, Files, list_files
+from datamodules.collection import Collection, Download, Files, list_files
 from datamodules.fetch import fetch, manual
 from datamodules.files import require_space
 from datamodules.scene import DataError
 from datamodules.stored import (
+    Excerpt,
     Source,
     bytes_kept,
     read_manifest,
@@ -66,7 +67,8 @@ def prepare(
         any_size: Take scenes of another height and width than the publisher's.
 
     Raises:
-        DataError: If another process prepares it just now, or the disk is full.
+        DataError: If another process prepares it just now, or the folder cannot be written, as
+            when the disk is full; the next run goes on from there.
     """
     outcome = Outcome([], [], [], [])
     with _alone(collection.prepared_folder):
@@ -78,7 +80,9 @@ def prepare(
         ]
         outcome.ready.extend(scene for scene in wanted if _is_ready(collection, scene, files))
         needed = [scene for scene in wanted if scene not in outcome.ready]
-        _require_room(collection, needed)
+        if not any_size:
+            found = [scene for scene in needed if files.get(collection.source_of(scene))]
+            _require_room(collection, found if offline else needed)
         reasons = _provide(collection, needed, offline)
         files = list_files(collection.raw_folder)
         for scene in _with_bar(collection, needed):
@@ -105,14 +109,14 @@ def _is_ready(collection: Collection, scene: str, files: Files) -> bool:
     if not collection.is_current(manifest, scene):
         return False
     assert manifest is not None
+    noted = Source(**manifest["source"])
     try:
         path = collection.find(files, scene)
+        if path is None or noted.untouched(path):
+            return True
+        found = Source.of(path, collection.raw_folder)
     except DataError:
-        return False
-    noted = Source(**manifest["source"])
-    if path is None or noted.untouched(path):
-        return True
-    found = Source.of(path, collection.raw_folder)
+        return False  # to be told when it is converted
     if found.sha256 != noted.sha256:
         return False
     write_manifest(folder, manifest | {"source": asdict(found)})
@@ -121,16 +125,21 @@ def _is_ready(collection: Collection, scene: str, files: Files) -> bool:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
+    """Holds the folder's lock; tells of a folder that cannot be written, also later on."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"{folder} is being prepared by another process; wait until it ends"
-            ) from None
-        yield
+            yield
+    except BlockingIOError:
+        raise DataError(
+            f"{folder} is being prepared by another process; wait until it ends"
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be written ({error}); make room there, or let DATA_ROOT name another "
+            "folder, and run the same command again"
+        ) from error
 
 
 def _require_room(collection: Collection, needed: Sequence[str]) -> None:
@@ -148,7 +157,7 @@ def _provide(collection: Collection, needed: Sequence[str], offline: bool) -> di
     """
     raw, failures = collection.raw_folder, 0
     reasons: dict[str, str] = {}
-    by_hand: dict[str, list[str]] = {}
+    by_hand: list[Download] = []
     files = list_files(raw)
     for download in collection.downloads:
         lacking = [
@@ -172,16 +181,16 @@ def _provide(collection: Collection, needed: Sequence[str], offline: bool) -> di
         if path.exists():
             continue
         if not download.file.urls:
-            by_hand[download.file.name] = lacking
+            by_hand.append(download)
         elif not offline:
             reasons |= dict.fromkeys(
                 lacking, f"not fetched, as the files before were refused; {collection.absent()}"
             )
     if by_hand:
-        message = str(
-            manual(collection.page, list(by_hand), raw, collection.size, collection.command)
-        )
-        reasons |= {scene: message for lacking in by_hand.values() for scene in lacking}
+        names = [download.file.name for download in by_hand]
+        size = sum(download.file.size or 0 for download in by_hand) or collection.size
+        message = str(manual(collection.page, names, raw, size, collection.command))
+        reasons |= dict.fromkeys((s for download in by_hand for s in download.scenes), message)
     return reasons
 
 
@@ -202,30 +211,26 @@ def _convert(collection: Collection, scene: str, path: Path, any_size: bool) -> 
         DataError: If the file is damaged or not what it should be; the message names it.
     """
     source = Source.of(path, collection.raw_folder)
+    excerpt, folder = collection.scenes[scene], collection.prepared_folder / scene
     try:
         cube, wavelengths = collection.read(path)
+        if wavelengths is None:
+            wavelengths = collection.wavelengths
+        problem, note = _verify(collection, excerpt, cube, wavelengths, any_size)
+        if problem:
+            raise DataError(f"{path}: {problem}")
+        store_scene(folder, scene, cube, wavelengths, excerpt, source)
     except MemoryError:
         raise DataError(f"{path}: does not fit into the memory of this machine") from None
-    if wavelengths is None:
-        wavelengths = collection.wavelengths
-    problem, note = _verify(collection, cube, wavelengths, any_size)
-    if problem:
-        raise DataError(f"{path}: {problem}")
-    folder = collection.prepared_folder / scene
-    try:
-        store_scene(folder, scene, cube, wavelengths, collection.scenes[scene], source)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-    except OSError as error:
-        raise DataError(
-            f"{folder} cannot be written ({error}); make room there, or let DATA_ROOT name another "
-            "folder, and run the same command again"
-        ) from error
     return [f"{path}: {note}"] if note else []
 
 
 def _verify(
-    collection: Collection, cube: np.ndarray, wavelengths: np.ndarray | None, any_size: bool
+    collection: Collection,
+    excerpt: Excerpt,
+    cube: np.ndarray,
+    wavelengths: np.ndarray | None,
+    any_size: bool,
 ) -> tuple[str, str]:
     """What makes a cube [B, H, W] unusable, and what is merely unexpected; empty for nothing."""
     again = "delete the file and run the same command again"
@@ -233,6 +238,10 @@ def _verify(
     if expected and (len(cube) != expected[0] or (cube.shape != expected and not any_size)):
         hint = "" if len(cube) != expected[0] else ", or take it as it is with ARGS=--any-size"
         return f"expected {_size(expected)}, found {_size(cube.shape)}; {again}{hint}", ""
+    try:
+        excerpt.box(*cube.shape[1:])
+    except DataError as error:
+        return f"{error}; {again}", ""
     if wavelengths is not None and len(wavelengths) != len(cube):
         return f"{len(wavelengths)} wavelengths for {len(cube)} bands; {again}", ""
     broken = cube.size - np.count_nonzero(np.isfinite(cube))
