@@ -161,7 +161,9 @@ class NoisyScenes(EvaluationSet):
         tiles: Sequence[Tile] = WHOLE,
         draw: bool = True,
     ) -> None:
-        pairs = [(s, case) for case in cases for s in scenes if not isinstance(s, Measured)]
+        pairs: list[tuple[AnyScene, str]] = [
+            (scene, case) for case in cases for scene in scenes if not isinstance(scene, Measured)
+        ]
         pairs += [(scene, REAL) for scene in scenes if isinstance(scene, Measured)]
         self.parts = [(scene, case, tile) for scene, case in pairs for tile in tiles]
         self.items = [

@@ -74,10 +74,11 @@ def test_whole_numbers_that_span_16_bits_are_kept_exactly(keep, low, high):
     [
         floats(4, 9, 8),
         counts(3, 7, 5, low=0, high=1_000_000),
+        np.array([[[0, 1, 40_000, 65_536]]], np.float32),
         np.float32(1e-9) * counts(3, 7, 5),
         counts(3, 7, 5) - np.float32(0.5),
     ],
-    ids=["floats", "too many counts", "tiny", "half counts"],
+    ids=["floats", "too many counts", "one too many", "tiny", "half counts"],
 )
 def test_other_numbers_are_off_by_half_a_step_at_most(keep, cube):
     (scene,) = keep(cube)
@@ -195,6 +196,8 @@ def test_clipping_cuts_what_lies_beyond_the_bounds(keep):
     window = (slice(0, 1), slice(2, 5), slice(1, 4))
     expected = (cube - 1000) / np.float32(2000)
     assert np.array_equal(scene.scaled(1000, 3000).read(window), expected[window])
+    loaded = scene.scaled(1000, 3000).load()
+    assert (loaded.offset, loaded.gain) == (1000, 2000)
     clipped = scene.scaled(1000, 3000, clip=True)
     assert np.array_equal(clipped.read(window), expected[window].clip(0, 1))
     assert np.array_equal(clipped.load().cube, expected.clip(0, 1))
