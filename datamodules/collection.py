@@ -12,7 +12,7 @@ import numpy as np
 from rich.filesize import decimal
 
 from datamodules.fetch import RemoteFile
-from datamodules.formats import FORMATS, find_format
+from datamodules.formats import FORMATS
 from datamodules.readers import read_cube
 from datamodules.scene import DataError
 from datamodules.stored import CONVERTER, Excerpt
