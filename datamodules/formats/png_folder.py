@@ -32,8 +32,12 @@ def read(path: Path, key: str | None) -> Content:
     return Content(cube, "BHW")
 
 
-def _in_order(folder: Path) -> list[Path]:
-    """The PNGs by the last number in their names, which must leave no gap."""
+def number_files(folder: Path) -> dict[int, Path]:
+    """The PNGs of a folder by the last number in their names.
+
+    Raises:
+        DataError: If there are not two, one has no number, or two have the same.
+    """
     files = [f for f in folder.iterdir() if f.suffix.lower() == ".png" and f.name[0] != "."]
     if len(files) < 2:
         raise DataError(
@@ -52,12 +56,18 @@ def _in_order(folder: Path) -> list[Path]:
                 "keep the files of one scene in a folder"
             )
         numbers[number] = file
+    return numbers
+
+
+def _in_order(folder: Path) -> list[Path]:
+    """The PNGs in the order of their numbers, which must leave no gap."""
+    numbers = number_files(folder)
     ordered = sorted(numbers)
     step = min(b - a for a, b in pairwise(ordered))
     missing = sorted(set(range(ordered[0], ordered[-1], step)) - set(ordered))
     if missing or (ordered[-1] - ordered[0]) % step:
         raise DataError(
-            f"{folder}: {len(files)} PNG files numbered {ordered[0]} to {ordered[-1]}; missing "
+            f"{folder}: {len(numbers)} PNG files numbered {ordered[0]} to {ordered[-1]}; missing "
             f"{', '.join(map(str, missing)) or 'some'}: fetch the scene again"
         )
     return [numbers[number] for number in ordered]
