@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -58,6 +58,10 @@ class ShardedSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         start = self.epoch * self.length if self.even else 0
         return (start + number for number in self._own())
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 class HSIDataModule(L.LightningDataModule):
@@ -204,6 +208,7 @@ class HSIDataModule(L.LightningDataModule):
             sampler=sampler,
             drop_last=batch_size > 1,  # of training: all its batches weigh the same
             num_workers=workers,
+            collate_fn=_as_it_is if hasattr(dataset, "__getitems__") else None,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

@@ -94,10 +94,10 @@ class Turn(NamedTuple):
         return cls(quarters, bool(rng.integers(2)), bool(rng.integers(2)))
 
     def __call__(self, patch: np.ndarray) -> np.ndarray:
-        """A turned copy of a patch [B, H, W]."""
+        """A turned view of a patch [B, H, W]."""
         patch = np.rot90(patch, self.quarters, axes=(1, 2))
         if self.mirror:
             patch = patch[:, :, ::-1]
         if self.reverse:
             patch = patch[::-1]
-        return patch.copy()  # np.ascontiguousarray keeps a negative stride along a length of 1
+        return patch

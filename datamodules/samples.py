@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate, get_worker_info
 
 from datamodules.noise import corrupt, find_noises
 from datamodules.patches import PatchGrid, PatchShape, Turn, random_window
@@ -24,11 +25,20 @@ def check_case(case: str) -> None:
         find_noises(case)
 
 
+class Cut(NamedTuple):
+    """What is drawn for a training patch, before it is cut."""
+
+    facts: Batch
+    parts: dict[str, SceneLike]  # clean, and noisy where the noise is real
+    window: Window
+    turn: Turn
+
+
 class TrainingPatches(Dataset[Batch]):
     """Patches of the training scenes, each with its noise case and seed, or with its real noise.
 
     A patch depends on the seed and its number alone, not on the worker, rank or batch; the number
-    counts on through the epochs.
+    counts on through the epochs. A list of numbers gives a batch: it needs no collating.
 
     Args:
         scenes: Where patches come from; smaller copies of a scene count as scenes, and are left
@@ -59,23 +69,44 @@ class TrainingPatches(Dataset[Batch]):
 
     def __getitem__(self, number: int) -> Batch:
         """The patch of that number."""
+        cut = self._draw(number)
+        return cut.facts | {key: self._cut([cut], key)[0] for key in cut.parts}
+
+    def __getitems__(self, numbers: Sequence[int]) -> Batch:
+        """The batch of the patches of those numbers; each is written to its place at once."""
+        cuts = [self._draw(number) for number in numbers]
+        facts = default_collate([cut.facts for cut in cuts])
+        return facts | {key: self._cut(cuts, key) for key in cuts[0].parts}
+
+    def _cut(self, cuts: Sequence[Cut], key: str) -> Tensor:
+        patches = empty_batch(len(cuts), *self.shape)
+        for cut, out in zip(cuts, patches.numpy(), strict=True):
+            cut.parts[key].cut(cut.window, cut.turn, out)
+        return patches
+
+    def _draw(self, number: int) -> Cut:
         rng = np.random.default_rng([self.seed, number])
         scene, window = self._place(number, rng)
         turn = Turn.draw(self.shape, rng)
-        sample: Batch = {"name": scene.name, "index": number}
+        facts: Batch = {"name": scene.name, "index": number}
         if isinstance(scene, Measured):
             assert scene.clean is not None  # HSIDataModule checks it
             parts = {"clean": scene.clean, "noisy": scene.noisy}
-            sample["case"] = REAL
+            facts["case"] = REAL
         else:
             parts = {"clean": scene}
-            sample["case"] = self.cases[int(rng.integers(len(self.cases)))]
-            sample["seed"] = int(rng.integers(2**63))
-        patches = {key: torch.from_numpy(turn(part.read(window))) for key, part in parts.items()}
-        return sample | patches
+            facts["case"] = self.cases[int(rng.integers(len(self.cases)))]
+            facts["seed"] = int(rng.integers(2**63))
+        return Cut(facts, parts, window, turn)
 
     def _place(self, number: int, rng: np.random.Generator) -> tuple[AnyScene, Window]:
         raise NotImplementedError
+
+
+def empty_batch(*shape: int) -> Tensor:
+    """A float32 tensor; in a DataLoader's worker, in the memory that it is handed over in."""
+    batch = torch.empty(shape)
+    return batch if get_worker_info() is None else batch.share_memory_()
 
 
 class RandomPatches(TrainingPatches):

@@ -12,6 +12,13 @@ class DataError(ValueError):
     """Data that cannot be used; the message names the value seen and the remedy."""
 
 
+class View(Protocol):
+    """Another view of an array, for example a turned one."""
+
+    def __call__(self, patch: np.ndarray, /) -> np.ndarray:
+        """Copies nothing."""
+
+
 @dataclass(frozen=True)
 class Scene:
     """A clean cube and what is known of it.
@@ -75,6 +82,10 @@ class Scene:
         """A view of a window of the cube."""
         return self.cube[window]
 
+    def cut(self, window: Window, turn: View, out: np.ndarray) -> None:
+        """Writes a window, turned, into ``out``."""
+        out[...] = turn(self.cube[window])
+
     def load(self) -> "Scene":
         """Itself: it is in memory already."""
         return self
@@ -97,6 +108,9 @@ class SceneLike(Protocol):
 
     def read(self, window: Window) -> np.ndarray:
         """A window of the cube, float32 [B, H, W]."""
+
+    def cut(self, window: Window, turn: View, out: np.ndarray) -> None:
+        """Writes a window, turned, into ``out``, float32: what `read` gives, without a copy."""
 
     def load(self) -> Scene:
         """All of it, in memory."""
@@ -131,13 +145,20 @@ class Measured:
 
 
 def scale_to_unit(
-    values: np.ndarray, offset: float, gain: float, low: float, high: float
+    values: np.ndarray,
+    offset: float,
+    gain: float,
+    low: float,
+    high: float,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Maps ``values * gain + offset`` so that ``low`` becomes 0 and ``high`` 1; new, float32.
+    """Maps ``values * gain + offset`` so that ``low`` becomes 0 and ``high`` 1; float32.
 
-    Of values as they are (offset 0, gain 1), it is (values - low) / (high - low) to the last bit.
+    It is written to ``out``, or new. Of values as they are (offset 0, gain 1), it is
+    (values - low) / (high - low) to the last bit.
     """
-    unit = values.astype(np.float32, order="C")
+    unit = np.empty(values.shape, np.float32) if out is None else out
+    unit[...] = values
     unit -= np.float32((low - offset) / gain)
     unit /= np.float32((high - low) / gain)
     return unit

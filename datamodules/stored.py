@@ -18,7 +18,7 @@ import numpy as np
 from scipy import ndimage
 
 from datamodules.files import compute_sha256
-from datamodules.scene import DataError, Scene, Window, scale_to_unit
+from datamodules.scene import DataError, Scene, View, Window, scale_to_unit
 
 CONVERTER = 1  # raise it when prepared files change: those of another number are made anew
 MANIFEST = "scene.json"
@@ -269,9 +269,20 @@ class StoredScene:
         Raises:
             DataError: If the prepared file is damaged, or the scale is that of the box itself.
         """
+        return self._to_unit(self._counts(window))
+
+    def cut(self, window: Window, turn: View, out: np.ndarray) -> None:
+        """Writes a window, turned, into ``out``, float32, in one pass over the counts.
+
+        Raises:
+            DataError: As `read`.
+        """
+        self._to_unit(turn(self._counts(window)), out)
+
+    def _to_unit(self, counts: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         if self.low is None or self.high is None:
             raise DataError(f"scene {self.name}: is scaled by its own values; load all of it")
-        unit = scale_to_unit(self._counts(window), self.offset, self.gain, self.low, self.high)
+        unit = scale_to_unit(counts, self.offset, self.gain, self.low, self.high, out)
         return unit.clip(0, 1, out=unit) if self.clip else unit
 
     def load(self) -> Scene:

@@ -12,7 +12,7 @@ from datamodules.fetch import RemoteFile
 from datamodules.prepared import PreparedDataModule
 from datamodules.readers import read_cube
 from datamodules.samples import AnyScene
-from datamodules.scene import Scene, Window
+from datamodules.scene import Scene, View, Window
 from datamodules.stored import Excerpt, StoredScene
 
 SCALES = (1.0, 0.5, 0.25)
@@ -143,6 +143,10 @@ class BandScaledScene:
         """A window of it, float32 [B, H, W]."""
         low, high = self.low[window[0]], self.high[window[0]]
         return (_values(self.scene, window).clip(low, high) - low) / (high - low + EPSILON)
+
+    def cut(self, window: Window, turn: View, out: np.ndarray) -> None:
+        """Writes a window, turned, into ``out``, float32."""
+        out[...] = turn(self.read(window))
 
     def load(self) -> Scene:
         """All of it, in memory."""

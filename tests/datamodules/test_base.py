@@ -97,6 +97,17 @@ def test_a_patch_depends_on_seed_and_number_only(num_workers, batch_size):
     assert len({patch[3] for patch in expected.values()}) == 12
 
 
+def test_a_batch_is_its_patches():
+    train_set = ready("fit").train_set
+    numbers = [7, 2, 30]
+    batch, patches = train_set.__getitems__(numbers), [train_set[number] for number in numbers]
+    assert batch.keys() == patches[0].keys()
+    assert batch["clean"].dtype == torch.float32
+    for key, values in batch.items():
+        for value, patch in zip(values, patches, strict=True):
+            assert np.array_equal(value, patch[key])
+
+
 def test_another_seed_gives_other_patches_and_noise():
     one, other = patches(ready("fit")), patches(ready("fit", seed=1))
     assert not {patch[0] for patch in one.values()} & {patch[0] for patch in other.values()}

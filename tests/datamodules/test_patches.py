@@ -5,7 +5,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-import torch
 
 from datamodules.patches import PatchGrid, PatchShape, Turn, random_window
 from datamodules.scene import DataError
@@ -78,11 +77,10 @@ def test_a_patch_that_is_not_square_keeps_its_shape():
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 3), (1, 3, 3), (2, 1, 1), (2, 1, 3)])
-def test_turned_patches_are_copies_that_torch_takes(shape):
+def test_turned_patches_are_views(shape):
     patch = np.zeros(shape)
     for turned in turns(patch, times=40):
-        assert torch.from_numpy(turned).is_contiguous()  # refuses negative strides
-        assert not np.shares_memory(turned, patch)
+        assert np.shares_memory(turned, patch)
 
 
 @pytest.mark.parametrize("shape", [(5, 5, 6), (4, 6, 6), (4, 5, 7), (0, 5, 6), (4, 5, -1)])
