@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 # EXP is the name of an experiment, or a file such as the config.yaml of a run.
 CONFIG = -c experiments/defaults.yaml -c $(if $(wildcard $(EXP)),$(EXP),experiments/$(EXP).yaml)
 
-.PHONY: help env train evaluate data figures test lint clean
+.PHONY: help env train evaluate data figures benchmark test lint clean
 
 help: ## lists all commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -35,6 +35,9 @@ evaluate: $(INSTALLED) ## tests weights under all noise cases: CKPT=best.ckpt [E
 
 data: $(INSTALLED) ## fetches, verifies and prepares a dataset: DATASET=icvl [DATA_ROOT=data]
 	@$(RUN) -m datamodules $(DATASET) $(ARGS)
+
+benchmark: $(INSTALLED) ## measures speed and disk against the field's way: [QUICK=1]
+	@$(RUN) -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
 test: $(INSTALLED) ## runs the tests: [ARGS="-k noise"]
 	@$(RUN) -m pytest $(ARGS)

@@ -66,7 +66,7 @@ def test_importing_the_network_does_not_import_what_is_heavy_or_optional():
 
 
 def test_conda_users_get_the_same_packages():
-    renamed = {"torch": "pytorch", "OpenEXR": "openexr-python"}
+    renamed = {"torch": "pytorch", "OpenEXR": "openexr-python", "lmdb": "python-lmdb"}
     ours = {renamed.get(r.name, r.name): str(r.specifier) for r in REQUIREMENTS}
     ours["python"] = PROJECT["requires-python"]
     listed = [
