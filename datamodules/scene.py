@@ -128,6 +128,13 @@ class Measured:
     noisy: SceneLike
     clean: SceneLike | None = None
 
+    def __post_init__(self) -> None:
+        if self.clean is not None and self.clean.shape != self.noisy.shape:
+            raise DataError(
+                f"scene {self.name}: measured {self.noisy.shape}, but its reference is "
+                f"{self.clean.shape}; cut both alike"
+            )
+
     @property
     def name(self) -> str:
         """That of the reference, where there is one."""

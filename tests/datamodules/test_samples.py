@@ -213,6 +213,11 @@ def test_measured_scenes_come_once_whatever_the_noise_cases():
     assert unknown.keys() == {"noisy", "name", "case", "index"}
 
 
+def test_a_reference_of_another_size_is_refused():
+    with pytest.raises(DataError, match=r"scene s1: measured \(3, 5, 6\), .* \(3, 6, 5\)"):
+        Measured(*scenes_of((5, 6), (6, 5)))
+
+
 class Field(HSIDataModule):
     """Measured scenes, with or without a reference."""
 
