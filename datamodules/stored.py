@@ -33,7 +33,7 @@ class Source:
         path: Below the raw folder.
         size: In bytes.
         mtime_ns: Time of the last change.
-        sha256: Of the file; of a folder, over the names and hashes of its files.
+        sha256: Of the file; of several files, over their names and hashes.
     """
 
     path: str
@@ -62,19 +62,27 @@ class Source:
 
 
 def state(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of the last change, of a file or of all files in a folder."""
+    """Size in bytes and time of the last change, of all files that make the source."""
     states = [file.stat() for file in _files(path)]
     return sum(s.st_size for s in states), max((s.st_mtime_ns for s in states), default=0)
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    """The file; those of a folder; or an ENVI header and what lies beside it under its name."""
+    if path.is_dir():
+        return sorted(f for f in path.rglob("*") if f.is_file() and f.name[0] != ".")
+    if path.suffix.lower() == ".hdr":
+        beside = (f for f in path.parent.iterdir() if path.stem in (f.stem, f.name))
+        return sorted(f for f in beside if f.is_file())
+    return [path]
 
 
 def _hash(path: Path) -> str:
-    if not path.is_dir():
+    files = _files(path)
+    if files == [path]:
         return compute_sha256(path)
-    hashes = {str(file.relative_to(path)): compute_sha256(file) for file in _files(path)}
+    folder = path if path.is_dir() else path.parent
+    hashes = {str(file.relative_to(folder)): compute_sha256(file) for file in files}
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 

@@ -202,6 +202,9 @@ def test_a_disk_without_room_is_noticed_before_anything_is_read(root, monkeypatc
         prepare(collection)
     collection = toy()
     assert prepare(collection, offline=True).made == ["one", "three"]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    put(collection, "two")
+    assert prepare(collection, any_size=True).made == ["two"]  # nobody knows its size before
 
 
 def test_a_disk_that_fills_up_stops_the_run_and_the_next_one_goes_on(root, monkeypatch):

@@ -260,6 +260,7 @@ def test_what_a_kill_leaves_is_no_scene_and_the_next_run_replaces_it(keep, tmp_p
     with pytest.raises(DataError, match=f"{tmp_path / 'a'}: no prepared scene.*run make data"):
         open_scene(tmp_path / "a")
     monkeypatch.undo()
+    (tmp_path / "a.part" / "of_an_older_version.npy").write_bytes(b"")
     (scene,) = keep(counts(3, 8, 8))
     assert np.array_equal(values_of(scene), counts(3, 8, 8))
     assert names(tmp_path) == ["a", "a/scale_1.npy", "a/scene.json"]
@@ -343,6 +344,21 @@ def test_a_folder_of_files_is_told_by_all_of_them(tmp_path):
     before = Source.of(tmp_path / "s", tmp_path)
     assert (before.path, before.size) == ("s", 2)
     assert before.untouched(tmp_path / "s")
+    (tmp_path / "s" / ".DS_Store").write_bytes(b"what a file manager leaves")
+    assert before.untouched(tmp_path / "s")
     (tmp_path / "s" / "a" / "1.png").write_bytes(b"2")
     assert not before.untouched(tmp_path / "s")
     assert Source.of(tmp_path / "s", tmp_path).sha256 != before.sha256
+
+
+@pytest.mark.parametrize(("header", "data"), [("s.hdr", "s.img"), ("s.raw.hdr", "s.raw")])
+def test_the_data_of_an_envi_header_count_as_its_own(tmp_path, header, data):
+    for name in (header, data, "s2.img"):
+        (tmp_path / name).write_bytes(b"1")
+    (tmp_path / "s").mkdir()
+    before = Source.of(tmp_path / header, tmp_path)
+    (tmp_path / "s2.img").write_bytes(b"22")
+    assert before.untouched(tmp_path / header)
+    (tmp_path / data).write_bytes(b"2")
+    assert not before.untouched(tmp_path / header)
+    assert Source.of(tmp_path / header, tmp_path).sha256 != before.sha256
