@@ -121,6 +121,13 @@ def test_a_file_of_another_size_is_no_icvl_scene(root):
 # Training
 
 
+def test_training_scenes_are_stored_as_their_centre_at_three_scales():
+    for scene in scene_list("icvl_train"):
+        excerpt = ICVL.collection.scenes[scene]
+        assert excerpt.box(1392, 1300) == (slice(184, 1208), slice(138, 1162))
+        assert excerpt.scales == (1, 0.5, 0.25)
+
+
 @pytest.fixture(scope="module")
 def full_size(tmp_path_factory):
     """DATA_ROOT with the 100 training scenes, prepared, at their full size but without content."""

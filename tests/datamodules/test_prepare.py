@@ -86,6 +86,7 @@ def test_scenes_are_made_once_and_training_takes_their_patches(root):
     assert (again.ready, again.made, again.problems) == ([*SCENES], [], [])
     assert digests(root) == after
     module = data_module(collection)
+    assert {scene.shape for scene in module.scenes("test")} == {SHAPE}
     module.setup("fit")
     for batch in module.train_dataloader():
         out = module.on_after_batch_transfer(batch, 0)
@@ -331,7 +332,9 @@ def test_a_second_file_for_a_scene_is_told_also_once_it_is_prepared(root):
 
 def test_a_size_that_is_not_the_publishers_is_taken_when_told_so(damaged):
     collection, _, _ = damaged
-    assert "turned" in prepare(collection, any_size=True).made
+    outcome = prepare(collection, any_size=True)
+    assert "turned" in outcome.made
+    assert "expected 4 x 20 x 16" in messages(outcome)["bands"]
     assert open_scene(collection.prepared_folder / "turned")[0].shape == (4, 16, 20)
 
 
@@ -349,6 +352,29 @@ def test_wavelengths_that_are_not_one_a_band_are_told(root):
     assert f"one.mat: 3 wavelengths for 4 bands; delete the file and {AGAIN}" in str(
         messages(prepare(collection))["one"]
     )
+
+
+@pytest.mark.parametrize("value", [-5, 4096])
+def test_values_that_are_not_expected_are_noted(root, value):
+    collection = toy()
+    put(collection, "two", "three")
+    write_mat(collection.raw_folder / "one.mat", spoiled("one", value))
+    outcome = prepare(collection)
+    assert outcome.made == [*SCENES]
+    (note,) = outcome.notes
+    assert re.match(rf".*/one\.mat: values .*{value}.*, expected 0 to 4095", note)
+
+
+def test_wavelengths_of_the_publisher_stand_in_for_those_that_a_file_lacks(root):
+    collection = toy(wavelengths=np.array([1.0, 2.0, 3.0, 4.0]))
+    put(collection, "one")
+    (collection.raw_folder / "two.mat").write_bytes(as_mat("two"))
+    prepare(collection)
+    found = [
+        open_scene(collection.prepared_folder / name)[0].wavelengths.tolist()
+        for name in ("one", "two")
+    ]
+    assert found == [[400, 410, 420, 430], [1, 2, 3, 4]]
 
 
 def test_a_scene_larger_than_the_memory_does_not_stop_the_others(root):
