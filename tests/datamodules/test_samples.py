@@ -108,6 +108,8 @@ def test_an_epoch_of_the_grid_has_every_place_once_and_the_next_another_order():
     assert all(sorted(epoch) == sorted(places) for epoch in epochs)
     assert all(one != other for one, other in pairwise(epochs))
     assert len({tuple(epoch) for epoch in epochs}) == 4
+    other = GridPatches(scenes, SHAPE, CASES, 4, [2])
+    assert [corner(other[n]["clean"]) for n in range(size)] not in epochs
 
 
 def test_scenes_and_levels_have_equal_chances_and_so_have_their_places(tmp_path):
