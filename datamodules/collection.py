@@ -134,15 +134,13 @@ class Collection:
     def missing(self, names: Sequence[str], split: str) -> DataError:
         """The error for a split of which no scene is prepared."""
         everything = " ARGS=--all" if self.extra.intersection(names) else ""
-        size = f" ({decimal(self.size)})" if self.size else ""
         return DataError(
-            f"{self.title} is not prepared: no scene of its {split} split is in "
-            f"{self.prepared_folder}.\n"
-            f"Get it with:  {self.command}{everything}\n"
-            f"That downloads{size} to {self.raw_folder} and prepares it.\n"
-            f"Files that you have already go there first. Page: {self.page}\n"
-            f"Terms: {self.terms}\n"
-            "DATA_ROOT=<folder> keeps all data elsewhere."
+            f"{self.title}: is not prepared, no scene of its {split} split is in "
+            f"{self.prepared_folder}\n"
+            f"  {self.command}{everything}   gets it ({decimal(self.size)}), or takes the files "
+            f"that you put into {self.raw_folder}\n"
+            f"  page: {self.page}   terms: {self.terms}\n"
+            "  DATA_ROOT=<folder> keeps all data elsewhere"
         )
 
 
@@ -150,12 +148,13 @@ def list_files(raw: Path) -> Files:
     """The scenes' files anywhere below a folder, by name without ending, and by ``folder/name``.
 
     A folder of PNGs is one file; of an ENVI pair, the header is, and numbers without one are none.
-    Links that lead nowhere are left out.
+    Links that lead nowhere are left out, and what macOS adds to archives.
     """
     endings = {e for known in FORMATS if known.module != "envi" for e in known.endings} | {".hdr"}
     files: dict[str, list[Path]] = {}
     for path in sorted(raw.rglob("*")):
-        if any(p.startswith(".") or p.endswith(".part") for p in path.relative_to(raw).parts):
+        parts = path.relative_to(raw).parts
+        if any(p.startswith((".", "__MACOSX")) or p.endswith(".part") for p in parts):
             continue
         if path.is_dir():
             if not any(f.suffix.lower() == ".png" for f in path.iterdir()):

@@ -16,7 +16,6 @@ from datamodules.fetch import fetch, manual
 from datamodules.files import require_space
 from datamodules.scene import DataError
 from datamodules.stored import (
-    Excerpt,
     Source,
     bytes_kept,
     read_manifest,
@@ -25,6 +24,7 @@ from datamodules.stored import (
 )
 from datamodules.unpack import unpack
 
+AGAIN = "delete the file and run the same command again"
 GIVE_UP = 2  # files in a row that no mirror gave: the rest is not asked for
 
 
@@ -85,17 +85,24 @@ def prepare(
             _require_room(collection, found if offline else needed)
         reasons = _provide(collection, needed, offline)
         files = list_files(collection.raw_folder)
-        for scene in _with_bar(collection, needed):
+        for scenes in _with_bar(collection, _by_source(collection, needed)):
             try:
-                path = collection.find(files, scene)
+                path = collection.find(files, scenes[0])
                 if path is None:
-                    raise DataError(reasons.get(scene, collection.absent()))
-                outcome.notes.extend(_convert(collection, scene, path, any_size))
+                    raise DataError(reasons.get(scenes[0], collection.absent()))
+                raw_scene = _read(collection, path, any_size)
             except DataError as error:
-                outcome.problems.append(Problem(scene, str(error)))
+                outcome.problems.extend(Problem(scene, str(error)) for scene in scenes)
                 continue
-            outcome.ready.append(scene)
-            outcome.made.append(scene)
+            outcome.notes.extend([raw_scene.note] if raw_scene.note else [])
+            for scene in scenes:
+                try:
+                    _store(collection, scene, raw_scene)
+                except DataError as error:
+                    outcome.problems.append(Problem(scene, f"{path}: {error}"))
+                    continue
+                outcome.ready.append(scene)
+                outcome.made.append(scene)
     return outcome
 
 
@@ -194,66 +201,79 @@ def _provide(collection: Collection, needed: Sequence[str], offline: bool) -> di
     return reasons
 
 
-def _with_bar(collection: Collection, scenes: Sequence[str]) -> Iterator[str]:
+def _by_source(collection: Collection, scenes: Sequence[str]) -> list[list[str]]:
+    """The scenes of each of the publisher's files, which is read once for all of them."""
+    groups: dict[str, list[str]] = {}
+    for scene in scenes:
+        groups.setdefault(collection.source_of(scene), []).append(scene)
+    return list(groups.values())
+
+
+def _with_bar(collection: Collection, groups: Sequence[list[str]]) -> Iterator[list[str]]:
     console = Console(stderr=True)
     description = f"preparing {collection.name}"
-    hidden = not (console.is_terminal and scenes)
-    return iter(track(scenes, description, console=console, disable=hidden))
+    hidden = not (console.is_terminal and groups)
+    return iter(track(groups, description, console=console, disable=hidden))
 
 
-def _convert(collection: Collection, scene: str, path: Path, any_size: bool) -> list[str]:
-    """Reads, verifies and stores a scene.
+class RawScene(NamedTuple):
+    """What a publisher's file holds, verified; ``note`` tells what is unexpected but usable."""
 
-    Returns:
-        What is unexpected but usable.
+    cube: np.ndarray
+    wavelengths: np.ndarray | None
+    source: Source
+    note: str
+
+
+def _read(collection: Collection, path: Path, any_size: bool) -> RawScene:
+    """Reads and verifies a file.
 
     Raises:
-        DataError: If the file is damaged or not what it should be; the message names it.
+        DataError: If it is damaged or not what it should be; the message names it.
     """
     source = Source.of(path, collection.raw_folder)
-    excerpt, folder = collection.scenes[scene], collection.prepared_folder / scene
     try:
         cube, wavelengths = collection.read(path)
         if wavelengths is None:
             wavelengths = collection.wavelengths
-        problem, note = _verify(collection, excerpt, cube, wavelengths, any_size)
-        if problem:
-            raise DataError(f"{path}: {problem}")
-        store_scene(folder, scene, cube, wavelengths, excerpt, source)
+        problem, note = _verify(collection, cube, wavelengths, any_size)
     except MemoryError:
         raise DataError(f"{path}: does not fit into the memory of this machine") from None
-    return [f"{path}: {note}"] if note else []
+    if problem:
+        raise DataError(f"{path}: {problem}; {AGAIN}")
+    return RawScene(cube, wavelengths, source, f"{path}: {note}" if note else "")
+
+
+def _store(collection: Collection, scene: str, raw: RawScene) -> None:
+    excerpt = collection.scenes[scene]
+    try:
+        excerpt.box(*raw.cube.shape[1:])
+    except DataError as error:
+        raise DataError(f"{error}; {AGAIN}") from None
+    folder = collection.prepared_folder / scene
+    store_scene(folder, scene, raw.cube, raw.wavelengths, excerpt, raw.source)
 
 
 def _verify(
-    collection: Collection,
-    excerpt: Excerpt,
-    cube: np.ndarray,
-    wavelengths: np.ndarray | None,
-    any_size: bool,
+    collection: Collection, cube: np.ndarray, wavelengths: np.ndarray | None, any_size: bool
 ) -> tuple[str, str]:
     """What makes a cube [B, H, W] unusable, and what is merely unexpected; empty for nothing."""
-    again = "delete the file and run the same command again"
     expected = collection.shape
     if expected and (len(cube) != expected[0] or (cube.shape != expected and not any_size)):
-        hint = "" if len(cube) != expected[0] else ", or take it as it is with ARGS=--any-size"
-        return f"expected {_size(expected)}, found {_size(cube.shape)}; {again}{hint}", ""
-    try:
-        excerpt.box(*cube.shape[1:])
-    except DataError as error:
-        return f"{error}; {again}", ""
+        hint = "" if len(cube) != expected[0] else " (ARGS=--any-size takes it as it is)"
+        return f"expected {_size(expected)}, found {_size(cube.shape)}{hint}", ""
     if wavelengths is not None and len(wavelengths) != len(cube):
-        return f"{len(wavelengths)} wavelengths for {len(cube)} bands; {again}", ""
+        return f"{len(wavelengths)} wavelengths for {len(cube)} bands", ""
     broken = cube.size - np.count_nonzero(np.isfinite(cube))
     if broken:
         band, row, column = np.argwhere(~np.isfinite(cube))[0]
         return (
             f"{broken} of {cube.size} values are NaN or Inf, the first at band {band}, row {row}, "
-            f"column {column}; {again}"
+            f"column {column}"
         ), ""
     low, high = float(cube.min()), float(cube.max())
     if low == high:
-        return f"every value is {low:g}; there is nothing to scale; {again}", ""
+        return f"every value is {low:g}; there is nothing to scale", ""
     if low < collection.values[0] or high > collection.values[1]:
         first, last = collection.values
         return "", f"values from {low:g} to {high:g}, expected {first:g} to {last:g}; used as it is"

@@ -10,7 +10,7 @@ from datamodules.collection import Collection, Download, scene_list
 from datamodules.fetch import RemoteFile
 from datamodules.prepared import PreparedDataModule
 from datamodules.samples import REAL
-from datamodules.scene import Measured, Scene, Window
+from datamodules.scene import Measured, Scene, View, Window
 from datamodules.stored import Excerpt, StoredScene
 
 NUMBERS = tuple(str(number) for number in range(1, 60))
@@ -134,6 +134,10 @@ class MatchedScene:
     def read(self, window: Window) -> np.ndarray:
         """A window, for which all of it is matched."""
         return self.load().read(window)
+
+    def cut(self, window: Window, turn: View, out: np.ndarray) -> None:
+        """Writes a window, turned, into ``out``; all of it is matched for that."""
+        self.load().cut(window, turn, out)
 
     def load(self) -> Scene:
         """All of it, in memory."""

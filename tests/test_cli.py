@@ -294,8 +294,7 @@ def test_missing_data_tells_what_how_big_and_the_command(name, capsys):
     assert cli.main([command, *files(name), "--trainer.accelerator=cpu"]) == 2
     message = capsys.readouterr().err
     assert "is not prepared" in message
-    assert re.search(r"make data DATASET=\w+\n", message)
-    assert re.search(r"\d (GB|MB)\)", message)
+    assert re.search(r"make data DATASET=\w+ +gets it \([\d.]+ (GB|MB)\)", message)
     assert len(message.splitlines()) <= 20
 
 
