@@ -509,12 +509,13 @@ def test_a_dataset_is_fetched_from_mirrors_that_misbehave(offered, server, root,
     assert listing(offered.raw_folder) == sorted(raw + unpacked)
 
 
-def test_offline_nothing_is_asked_for_and_what_is_there_is_used(offered, server):
+def test_offline_nothing_is_asked_for_and_what_is_there_is_used(offered, server, monkeypatch):
     offered.raw_folder.mkdir(parents=True)
     (offered.raw_folder / "two.zip").write_bytes(as_zip("two", "three"))
     outcome = prepare(offered, offline=True)
     assert outcome.made == ["two", "three"]
     assert messages(outcome) == {"one": offered.absent()}
+    assert run(offered, monkeypatch, "--offline") == 2
     assert not server.requests
 
 
@@ -581,7 +582,8 @@ def test_scenes_of_other_protocols_are_fetched_only_when_asked_for(server, monke
     for name in SCENES:
         server.on(good(as_mat(name)), path=f"/{name}")
     assert prepare(collection).made == ["one", "three"]
-    assert prepare(collection, everything=True).made == ["two"]
+    assert run(collection, monkeypatch, "--all") == 0
+    assert sorted(path.name for path in collection.prepared_folder.glob("t*")) == ["three", "two"]
     shutil.rmtree(collection.prepared_folder)
     assert prepare(collection).made == [*SCENES]  # its file is there now
     assert len(server.requests) == 3
