@@ -135,7 +135,7 @@ class Collection:
         """The error for a split of which no scene is prepared."""
         everything = " ARGS=--all" if self.extra.intersection(names) else ""
         return DataError(
-            f"{self.title}: is not prepared, no scene of its {split} split is in "
+            f"{self.title} is not prepared: no scene of its {split} split is in "
             f"{self.prepared_folder}\n"
             f"  {self.command}{everything}   gets it ({decimal(self.size)}), or takes the files "
             f"that you put into {self.raw_folder}\n"

@@ -232,7 +232,7 @@ def test_validation_scenes_are_cut_and_scaled_as_ras2s_tests(tested):
 
 
 def test_without_scenes_the_message_says_what_to_do(root):
-    with pytest.raises(DataError, match=r"make data DATASET=icvl\n"):
+    with pytest.raises(DataError, match=r"make data DATASET=icvl   gets it"):
         ICVL().setup("test")
-    with pytest.raises(DataError, match=r"make data DATASET=icvl ARGS=--all\n"):
+    with pytest.raises(DataError, match=r"make data DATASET=icvl ARGS=--all   gets it"):
         ICVL(protocol="qrnn3d_complex").setup("test")

@@ -3,9 +3,27 @@
 import sys
 from pathlib import Path
 
-from tests.miniatures import icvl
+from tests.miniatures import (
+    cave,
+    harvard,
+    icvl,
+    kaist,
+    pavia_centre,
+    realhsi,
+    urban,
+    wdc_mall,
+)
 
-WRITERS = {"icvl": icvl.write}
+WRITERS = {
+    "cave": cave.write,
+    "harvard": harvard.write,
+    "icvl": icvl.write,
+    "kaist": kaist.write,
+    "pavia_centre": pavia_centre.write,
+    "realhsi": realhsi.write,
+    "urban": urban.write,
+    "wdc_mall": wdc_mall.write,
+}
 
 
 def main(dataset, data_root):
