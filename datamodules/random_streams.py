@@ -6,7 +6,8 @@ samples, the batch size, the device, the number of threads or torch's version. T
 
 * Numbers are hashes of counters (splitmix64), so there is no state to advance in order.
 * Floats meet only exact and correctly rounded operations (+, -, *, /, sqrt). ``log`` and ``sin``
-  are polynomials here, as those of libraries differ in their last bits.
+  are polynomials here, as those of libraries differ in their last bits. So does torch's ``sqrt`` on
+  the CPU, where MKL computes it: numpy's is used there.
 * Each operation is a torch call of its own, so that no compiler fuses a multiplication with an
   addition. Nothing is divided by a Python number: CUDA would multiply by its reciprocal.
 
@@ -20,6 +21,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -182,13 +184,13 @@ def _normals(words: Tensor, out: Tensor) -> None:
     short polynomial and whose cosine a square root. The left half comes of the radius's sign.
     """
     low = words.view(torch.int64).to(torch.int32).bitwise_or_(1).to(torch.float32)
-    radius = _minus_two_log(low).sqrt_().copysign_(low)
+    radius = _sqrt_(_minus_two_log(low)).copysign_(low)
     turn = low.copy_(words[:, 1::2]).mul_(2.0**-32)
     sine = _polynomial(turn * turn, _SINE).mul_(turn)
     sine_squared = torch.mul(sine, sine, out=turn)
     cosine_squared = 1 - sine_squared
     first = torch.sub(cosine_squared, sine_squared, out=sine_squared).mul_(radius)
-    second = sine.mul_(cosine_squared.sqrt_()).mul_(2).mul_(radius)
+    second = sine.mul_(_sqrt_(cosine_squared)).mul_(2).mul_(radius)
     torch.complex(first, second, out=torch.view_as_complex(out.unflatten(1, (-1, 2))))
 
 
@@ -204,6 +206,14 @@ def _minus_two_log(words: Tensor) -> Tensor:
     ratio.div_(mantissa.add_(1))
     series = _polynomial(torch.mul(ratio, ratio, out=mantissa), _LOG).mul_(ratio)
     return series.add_(exponent.mul_(-2 * math.log(2)))
+
+
+def _sqrt_(x: Tensor) -> Tensor:
+    """Takes the square root in place, correctly rounded."""
+    if x.device.type != "cpu":
+        return x.sqrt_()
+    np.sqrt(x.numpy(), out=x.numpy())
+    return x
 
 
 def _polynomial(x: Tensor, coefficients: Sequence[float]) -> Tensor:

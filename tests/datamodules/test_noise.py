@@ -36,17 +36,17 @@ ALL_CASES = [
 
 # sha256 of the bytes of add_noise(pinned_cube(), case, 7): a change here changes every test set.
 PINNED = {
-    "noniid": "478a95ee87576f3b005fe8a3be50fc761cb481a2b066441db6b01e54320b8978",
-    "stripe": "ae6aaae5ea013c3432447d813b3123ac4122bd442aac25f413ac4e60ac9b9c45",
-    "deadline": "9233d9c4ce1f5b1cf27c6c126d0c3a7ccd1b031cfd1842d634ecf0caca8f2aa2",
-    "impulse": "dd6474d4d08ea701fa60ad8011d7cd52c05d9d2be1953edd043c66e0bb848a0b",
-    "mixture": "bdadb5df49904595149baa4a1cbe58ce29a6afe7fbd5d707d96302fab630f3bf",
-    "gaussian": "ac2b89e284ed141f87dc164d16c430b154369f9e4d143cc95f6adf538143b7c5",
-    "blind": "dfd2c0cb88fbb2b9eaea8ab7d58aef5679e3e08ed68f9c546c4061063fb38f5c",
-    "uniform": "4538fa4c9d6319569e2920ced83405c5f09eb92f128d98ec33fa35af6525cd6b",
-    "speckle": "b05f76275f90b5652a58c08e71dded8335b55a72b02f73e0b84e23b78e7711a6",
-    "correlated": "babd087da8a2ca6ca2a809ce39730cd8a4f7c51c2296cca7978c4e87ba573f32",
-    "gaussian12.5": "669e7eeaad5dd64df86a087c6148cb4e4f3fb351ebff23a8f3c21a7ac6ac862c",
+    "noniid": "0d640cda3d4a8fe233b22d3cde27cb5164c7be5e8753286fbe3565acf6d3a6c9",
+    "stripe": "a81da2bd442327e3949992532e0cb61f8657919875251c2d631e9740508c7578",
+    "deadline": "4c1a01627719f698aa70b681b6bc4cf972fff540474af522e5aaff6269ad831f",
+    "impulse": "78ca482dc2fd1b985e2ed6fcdfbf2aedf2da19ddacbff0d5b3b7f4f2305c46de",
+    "mixture": "0096fad10628aa12595d14668d8a34b79cb1266193423360bb94d5666bf46e6b",
+    "gaussian": "57cf4a5c486b7bb1242a8baf1d2f3b35c3129f90800dfbb0d19d4203354bfc7b",
+    "blind": "c6b5ca784e35c5d85bd597adb9b3dc8cefa34dbde1f0040a846e2a2a0e23ee43",
+    "uniform": "5f8cfc13ade5b9c9af54ad16fee15fff79786eb6f8a13565f5c3eabd31d526f1",
+    "speckle": "a56d10cd6806735ab41614162aebf4ed44018d2a698c80610e225be3ba8ee021",
+    "correlated": "c3c3dc402d225857864e5c8f0b7eb6757d4494ef69939cdd8f2aa2c5de26b2b4",
+    "gaussian12.5": "1fe398ed8a7a2f5925b2017476665000c3b6758a933b79854ea26ca4fc01a0e6",
 }
 
 

@@ -55,12 +55,13 @@ def test_bits_are_pinned():
     assert pinned_draws() == PINNED
 
 
-@pytest.mark.parametrize("capability", ["default", "avx2"])
-def test_bits_do_not_depend_on_the_instruction_set(capability):
+@pytest.mark.parametrize(("capability", "mkl"), [("default", "COMPATIBLE"), ("avx2", "AVX2")])
+def test_bits_do_not_depend_on_the_instruction_set(capability, mkl):
     script = "from tests.datamodules.test_random_streams import pinned_draws as p; print(p())"
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, "ATEN_CPU_CAPABILITY": capability, "OMP_NUM_THREADS": "1"},
+        env=os.environ
+        | {"ATEN_CPU_CAPABILITY": capability, "MKL_CBWR": mkl, "OMP_NUM_THREADS": "1"},
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
