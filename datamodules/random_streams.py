@@ -8,8 +8,9 @@ samples, the batch size, the device, the number of threads or torch's version. T
 * Floats meet only exact and correctly rounded operations (+, -, *, /, sqrt). ``log`` and ``sin``
   are polynomials here, as those of libraries differ in their last bits. So does torch's ``sqrt`` on
   the CPU, where MKL computes it: numpy's is used there.
-* Each operation is a torch call of its own, so that no compiler fuses a multiplication with an
-  addition. Nothing is divided by a Python number: CUDA would multiply by its reciprocal.
+* No multiplication is fused with an addition: each operation is a torch call of its own, and
+  ``compile_draws`` tells the compiler so. Nothing is divided by a Python number: CUDA would
+  multiply by its reciprocal.
 
 Sources: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, and
 Box and Muller, "A note on the generation of random normal deviates", 1958.
@@ -17,13 +18,17 @@ Box and Muller, "A note on the generation of random normal deviates", 1958.
 
 import hashlib
 import json
+import logging
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 
 def _int64(value: int) -> int:
@@ -35,6 +40,19 @@ def _int64(value: int) -> int:
 _GAMMA = _int64(0x9E3779B97F4A7C15)
 _FACTORS = (_int64(0xBF58476D1CE4E5B9), _int64(0x94D049BB133111EB))
 _CPU_BLOCK = 1 << 16  # hashes per thread worked on at a time: their intermediates fit the cache
+_COMPILED_BLOCK = 1 << 18  # likewise, of compiled code: it has no intermediates, but costs to call
+
+# What torch.compile made of _fresh_normals, if compile_draws found it to be right.
+_compiled: Callable[[Tensor, int], Tensor] | None = None
+_COMPILER_OPTIONS: dict[str, Any] = {
+    "compile_threads": 1,  # one kernel needs no pool of processes
+    "cpp.enable_floating_point_contract_flag": "off",
+    # The loop's index times _GAMMA would overflow in C++, which is undefined; tensors wrap around.
+    "constant_and_index_propagation": False,
+    # The same code serves one thread, as in the workers of a DataLoader, and many.
+    "cpp.dynamic_threads": True,
+    "guard_filter_fn": lambda guards: [False] * len(guards),  # nothing is compiled again
+}
 
 _SQRT_HALF_BITS = 0x3F3504F3  # of the float32 sqrt(1/2)
 # Polynomials, highest power first: -4 atanh(s) / s in s**2 for |s| < 0.1716 (relative error 7e-10)
@@ -65,6 +83,34 @@ def sample_seeds(seed: int, count: int, device: torch.device | str = "cpu") -> T
     """Gives each of ``count`` samples a seed, int64 [count]: sample i's depends on (seed, i)."""
     seeds = [derive_seed(seed, index) for index in range(count)]
     return torch.tensor(seeds, dtype=torch.int64, device=device)
+
+
+def compile_draws() -> bool:
+    """Draws normal numbers on the CPU by compiled code from now on, if it gives the same bits.
+
+    It takes seconds, less where torch finds the code in its cache. Whatever goes wrong is logged as
+    a warning, and the numbers are drawn as before. A second call does nothing.
+
+    Returns:
+        Whether numbers are now drawn by compiled code.
+    """
+    global _compiled
+    if _compiled is not None:
+        return True
+    try:
+        options = _COMPILER_OPTIONS
+        draw = torch.compile(_fresh_normals, dynamic=True, fullgraph=True, options=options)
+        # The first sizes are not 0 or 1, as torch would take them for constants.
+        for samples, hashes in ((3, 1001), (1, 4096), (16, 1), (2, 5003)):
+            keys = RandomStreams(torch.arange(samples))._next_keys()
+            if not torch.equal(draw(keys, hashes), _fresh_normals(keys, hashes)):
+                raise ArithmeticError("the compiled code gives other bits")
+    except Exception as error:
+        reason = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
+        logger.warning("noise is drawn without compiled code: %s", reason or type(error).__name__)
+        return False
+    _compiled = draw
+    return True
 
 
 class RandomStreams:
@@ -141,19 +187,36 @@ class RandomStreams:
         """Gives float32 [n, *shape] from n keys at a time, two numbers from each hash."""
         count = math.prod(shape)
         hashes = (count + 1) // 2
+        on_cpu = self.device.type == "cpu"
+        compiled = _compiled if on_cpu and distribution is _normals else None
         samples, block = max(1, len(keys)), max(1, hashes)
-        if self.device.type == "cpu":
-            at_once = _CPU_BLOCK * torch.get_num_threads()
+        if on_cpu:
+            at_once = (_COMPILED_BLOCK if compiled else _CPU_BLOCK) * torch.get_num_threads()
             samples, block = min(samples, max(1, at_once // block)), min(block, at_once)
-        steps = torch.arange(1, block + 1, dtype=torch.int64, device=self.device).mul_(_GAMMA)
         for few in keys.split(samples):
-            drawn = torch.empty(len(few), 2 * hashes, dtype=torch.float32, device=self.device)
-            for start in range(0, hashes, block):
-                stop = min(start + block, hashes)
-                origins = few + _int64(start * _GAMMA)
-                words = _mix(steps[: stop - start] + origins[:, None]).view(torch.int32)
-                distribution(words, drawn[:, 2 * start : 2 * stop])
+            if compiled:
+                drawn = compiled(few, hashes)
+            else:
+                drawn = _in_blocks(distribution, few, hashes, block)
             yield drawn[:, :count].reshape(len(few), *shape)
+
+
+def _in_blocks(
+    distribution: Callable[[Tensor, Tensor], None], keys: Tensor, hashes: int, block: int
+) -> Tensor:
+    """Draws float32 [N, 2 hashes], from so many hashes of each key at a time."""
+    drawn = torch.empty(len(keys), 2 * hashes, dtype=torch.float32, device=keys.device)
+    steps = _steps(block, keys.device)
+    for start in range(0, hashes, block):
+        stop = min(start + block, hashes)
+        origins = keys + _int64(start * _GAMMA)
+        distribution(_mix(steps[: stop - start] + origins[:, None]), drawn[:, 2 * start : 2 * stop])
+    return drawn
+
+
+def _steps(count: int, device: torch.device) -> Tensor:
+    """Gives the distances of splitmix64's first states from its origin, int64 [count]."""
+    return torch.arange(1, count + 1, dtype=torch.int64, device=device).mul_(_GAMMA)
 
 
 def _mix(state: Tensor) -> Tensor:
@@ -172,26 +235,38 @@ def _mix(state: Tensor) -> Tensor:
     return state
 
 
-def _uniforms(words: Tensor, out: Tensor) -> None:
-    """Writes U(0, 1), float32 [N, M], from random int32 words [N, M]."""
+def _uniforms(hashes: Tensor, out: Tensor) -> None:
+    """Writes U(0, 1), float32 [N, 2M], from hashes int64 [N, M]."""
+    words = hashes.view(torch.int32)
     out.copy_(words.bitwise_and_((1 << 24) - 1).bitwise_or_(1)).mul_(2.0**-24)
 
 
-def _normals(words: Tensor, out: Tensor) -> None:
-    """Writes normal numbers, float32 [N, 2M], from random int32 words [N, 2M]: Box-Muller.
+def _normals(hashes: Tensor, out: Tensor) -> None:
+    """Writes normal numbers, float32 [N, 2M], from hashes int64 [N, M]."""
+    torch.complex(*_normal_pairs(hashes), out=torch.view_as_complex(out.unflatten(1, (-1, 2))))
+
+
+def _fresh_normals(keys: Tensor, hashes: int) -> Tensor:
+    """Draws normal numbers, float32 [N, 2 hashes]: what compiles to one pass over the memory."""
+    pairs = _normal_pairs(_mix(_steps(hashes, keys.device) + keys[:, None]))
+    return torch.stack(pairs, dim=-1).flatten(1)
+
+
+def _normal_pairs(hashes: Tensor) -> tuple[Tensor, Tensor]:
+    """Turns each random int64 into two normal numbers, float32, by Box and Muller's method.
 
     The angle lies within the right half circle and is twice one of at most pi/4, whose sine is a
     short polynomial and whose cosine a square root. The left half comes of the radius's sign.
     """
-    low = words.view(torch.int64).to(torch.int32).bitwise_or_(1).to(torch.float32)
+    low = hashes.to(torch.int32).bitwise_or_(1).to(torch.float32)
     radius = _sqrt_(_minus_two_log(low)).copysign_(low)
-    turn = low.copy_(words[:, 1::2]).mul_(2.0**-32)
+    turn = low.copy_(hashes.bitwise_right_shift_(32)).mul_(2.0**-32)
     sine = _polynomial(turn * turn, _SINE).mul_(turn)
     sine_squared = torch.mul(sine, sine, out=turn)
     cosine_squared = 1 - sine_squared
     first = torch.sub(cosine_squared, sine_squared, out=sine_squared).mul_(radius)
     second = sine.mul_(_sqrt_(cosine_squared)).mul_(2).mul_(radius)
-    torch.complex(first, second, out=torch.view_as_complex(out.unflatten(1, (-1, 2))))
+    return first, second
 
 
 def _minus_two_log(words: Tensor) -> Tensor:
@@ -210,7 +285,7 @@ def _minus_two_log(words: Tensor) -> Tensor:
 
 def _sqrt_(x: Tensor) -> Tensor:
     """Takes the square root in place, correctly rounded."""
-    if x.device.type != "cpu":
+    if torch.compiler.is_compiling() or x.device.type != "cpu":
         return x.sqrt_()
     np.sqrt(x.numpy(), out=x.numpy())
     return x

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from datamodules import base
 from datamodules.base import HSIDataModule
 from datamodules.noise import FIVE_CASES, corrupt
 from datamodules.random_streams import derive_seed
@@ -173,6 +174,17 @@ def test_scenes_stay_as_they_are_whatever_is_done_to_batches():
         batch["noisy"].fill_(-7)
     for scene in itertools.chain(*module.all.values()):
         assert np.array_equal(scene.cube, before[scene.name])
+
+
+@pytest.mark.parametrize("compile_noise", [False, True])
+def test_noise_is_compiled_for_training_where_that_is_asked_for(monkeypatch, compile_noise):
+    calls = []
+    monkeypatch.setattr(base, "compile_draws", lambda: calls.append(True))
+    module = Blocks(compile_noise=compile_noise)
+    module.setup("test")
+    assert not calls
+    module.setup("fit")
+    assert calls == [True] * compile_noise
 
 
 @pytest.mark.parametrize(

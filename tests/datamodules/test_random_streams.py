@@ -1,5 +1,7 @@
 import hashlib
+import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +80,89 @@ def test_bits_do_not_depend_on_the_block_size_and_threads(monkeypatch):
     assert torch.equal(streams(3, 4).uniform(1999), whole[1])
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        pytest.skip("needs a C++ compiler")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setattr(random_streams, "_compiled", None)
+        assert random_streams.compile_draws()
+        yield random_streams._compiled
+    assert random_streams._compiled is None
+
+
+@pytest.fixture
+def compiled_draws(compiled, monkeypatch):
+    monkeypatch.setattr(random_streams, "_compiled", compiled)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (2,), (7, 3), (31, 64, 64), (2, 300_001)])
+def test_compiled_draws_have_the_same_bits(monkeypatch, compiled, shape, threads):
+    def draw():
+        few = [streams(-(2**63)), streams(), streams(*range(5), 2**63 - 1)]
+        return [source.normal(*shape) for source in few for _ in range(2)]
+
+    expected = draw()
+    monkeypatch.setattr(random_streams, "_compiled", compiled)
+    torch.set_num_threads(threads)
+    recompiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for drawn, eager in zip(draw(), expected, strict=True):
+        assert drawn.shape == eager.shape
+        assert torch.equal(drawn, eager)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == recompiled
+
+
+@pytest.mark.usefixtures("compiled_draws")
+def test_compiled_draws_have_the_pinned_bits():
+    assert pinned_draws() == PINNED
+
+
+@pytest.mark.usefixtures("compiled_draws")
+def test_compiling_again_does_nothing(compiled):
+    assert random_streams.compile_draws()
+    assert random_streams._compiled is compiled
+
+
+class OneDraw(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return streams(index).normal(31, 64, 64)
+
+
+@pytest.mark.usefixtures("compiled_draws")
+def test_compiled_draws_work_in_workers():
+    torch.set_num_threads(2)
+    expected = streams(*range(4)).normal(31, 64, 64)
+    loader = torch.utils.data.DataLoader(OneDraw(), batch_size=4, num_workers=2, timeout=30)
+    assert torch.equal(next(iter(loader)).flatten(0, 1), expected)
+
+
+def no_compiler(*args, **options):
+    raise RuntimeError("no C++ compiler\nand a long story")
+
+
+@pytest.mark.parametrize(
+    ("compiler", "reason"),
+    [
+        (no_compiler, "no C++ compiler"),
+        (lambda draw, **options: lambda *args: draw(*args).neg(), "other bits"),
+    ],
+)
+def test_without_right_compiled_code_the_numbers_stay(monkeypatch, caplog, compiler, reason):
+    monkeypatch.setattr(random_streams, "_compiled", None)
+    monkeypatch.setattr(torch, "compile", compiler)
+    with caplog.at_level(logging.WARNING, random_streams.__name__):
+        assert not random_streams.compile_draws()
+    (record,) = caplog.records
+    assert reason in record.message
+    assert "\n" not in record.message
+    assert pinned_draws() == PINNED
+
+
 @pytest.mark.parametrize("name", ["uniform", "normal"])
 @pytest.mark.parametrize("block", [4, 20, 1 << 16])  # less than a sample, two samples, all
 def test_drawing_sample_by_sample_gives_the_same_bits(monkeypatch, name, block):
@@ -133,7 +218,7 @@ def test_uniform_is_inside_the_unit_interval_and_uniform():
 def test_uniform_extremes_stay_inside_the_interval():
     words = torch.tensor([[0, -1, -(2**31), 2**31 - 1]], dtype=torch.int32)
     out = torch.empty(1, 4)
-    random_streams._uniforms(words, out)
+    random_streams._uniforms(words.view(torch.int64), out)
     assert out[0].tolist() == [2.0**-24, 1 - 2.0**-24, 2.0**-24, 1 - 2.0**-24]
 
 
@@ -164,7 +249,7 @@ def test_normal_agrees_with_library_functions():
     words = random.integers(-(2**31), 2**31, size=(1, 200_000)).astype(np.int32)
     words[0, :8] = [1, -1, 2**31 - 1, -(2**31), 0, 0, -1, 2**31 - 1]
     out = torch.empty(1, 200_000)
-    random_streams._normals(torch.from_numpy(words), out)
+    random_streams._normals(torch.from_numpy(words.copy()).view(torch.int64), out)
     low, high = (words[0, 0::2] | 1).astype(np.float64), words[0, 1::2].astype(np.float64)
     radius = np.sign(low) * np.sqrt(-2 * np.log(np.abs(low).astype(np.float32) / 2**31, dtype="f8"))
     angle = np.pi * high / 2**32
