@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from rich.table import Table
 from scipy import ndimage
 
 from benchmarks import lmdb_way
+from datamodules import random_streams
 from datamodules.base import HSIDataModule
 from datamodules.stored import Excerpt, Source, StoredScene, open_scene, store_scene
 
@@ -108,7 +110,7 @@ def their_batches(environment: Any, epoch_size: int, noisy: bool, workers: int) 
 
 
 def our_batches(folder: Path, epoch_size: int, noisy: bool, workers: int) -> Batches:
-    """Ours, likewise."""
+    """Ours, likewise, with noise drawn by compiled code where ``compile_draws`` made it."""
     module = StoredScenes(folder, patches_per_epoch=epoch_size, num_workers=workers)
     module.setup("fit")
     loader = module.train_dataloader()
@@ -119,6 +121,17 @@ def our_batches(folder: Path, epoch_size: int, noisy: bool, workers: int) -> Bat
                 batch = module.transfer_batch_to_device(batch, device(), 0)
                 batch = module.on_after_batch_transfer(batch, 0)
             yield batch["noisy" if noisy else "clean"]
+
+    return epoch
+
+
+def without_compiled_draws(way: Callable[[int], Batches], workers: int) -> Batches:
+    """Batches whose noise is drawn as if nothing had been compiled."""
+    batches = way(workers)
+
+    def epoch() -> Iterator[Sequence[Any]]:
+        with mock.patch.object(random_streams, "_compiled", None):
+            yield from batches()
 
     return epoch
 
@@ -148,7 +161,10 @@ def compare(ways: dict[str, Callable[[int], Batches]], plan: Plan) -> dict[str, 
         name: {"workers": workers} | spread([rates[name] for rates in rounds])
         for name, (workers, _) in best.items()
     }
-    return result | {"ratio": spread([rates["ours"] / rates["lmdb"] for rates in rounds])}
+    for name, ratio in {"ours": "ratio", "compiled": "compiled_ratio"}.items():
+        if name in ways:
+            result[ratio] = spread([rates[name] / rates["lmdb"] for rates in rounds])
+    return result
 
 
 def best_workers(way: Callable[[int], Batches], trials: int) -> tuple[int, Batches]:
@@ -172,11 +188,16 @@ def measure(folder: Path, plan: Plan) -> dict[str, Any]:
     sizes = {way: disk_size(folder / way) for way in ("lmdb", "ours")}
     environment = lmdb_way.open_lmdb(folder / "lmdb")
     speeds = {}
+    compiled = device().type == "cpu" and random_streams.compile_draws()
     for kind, noisy in (("clean", False), ("noisy", True)):
+        theirs = partial(their_batches, environment, plan.patches, noisy)
+        ours = partial(our_batches, folder / "ours", plan.patches, noisy)
         ways: dict[str, Callable[[int], Batches]] = {
-            "lmdb": partial(their_batches, environment, plan.patches, noisy),
-            "ours": partial(our_batches, folder / "ours", plan.patches, noisy),
+            "lmdb": theirs,
+            "ours": partial(without_compiled_draws, ours),
         }
+        if noisy and compiled:
+            ways["compiled"] = ours
         speeds[kind] = compare(ways, plan)
     environment.close()
     return {
@@ -196,17 +217,22 @@ def show(result: dict[str, Any], console: Console) -> None:
     shape = "x".join(map(str, result["patch"]))
     table = Table(
         title=f"Training patches of {shape} on {result['cores']} cores, device {result['device']}",
-        caption="median (least to most) of rounds in which the two take turns; page cache warm",
+        caption="median (least to most) of rounds in which all take turns; page cache warm",
     )
     for header in ("", "LMDB, numpy noise", "ours", "ours / LMDB"):
         table.add_column(header, justify="right" if header else "left")
-    rows = {"clean": "clean patches/s from disk", "noisy": "noisy patches/s on the device"}
-    for key, title in rows.items():
+    rows = (
+        ("clean patches/s from disk", "clean", "ours", "ratio"),
+        ("noisy patches/s on the device", "noisy", "ours", "ratio"),
+        ("the same, our noise compiled", "noisy", "compiled", "compiled_ratio"),
+    )
+    for title, key, way, ratio in rows:
         part = result[key]
-        cells = [
-            f"{_spread(part[way], 0)}, {part[way]['workers']} workers" for way in ("lmdb", "ours")
-        ]
-        table.add_row(title, *cells, _spread(part["ratio"], 2))
+        if way in part:
+            cells = [
+                f"{_spread(part[one], 0)}, {part[one]['workers']} workers" for one in ("lmdb", way)
+            ]
+            table.add_row(title, *cells, _spread(part[ratio], 2))
     disk = result["disk"]
     table.add_row("disk", decimal(disk["lmdb"]), decimal(disk["ours"]), f"{disk['ratio']:.3f}")
     console.print(table)

@@ -5,9 +5,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from benchmarks import lmdb_way, loading
+from datamodules import random_streams
 from datamodules.stored import bytes_kept
 
 TINY = loading.Plan(scenes=2, pixels=128, patches=32, rounds=2, trials=1)
@@ -64,18 +66,24 @@ def test_scenes_of_icvls_size_take_at_most_a_third_of_the_disk():
     assert ours <= theirs / 3
 
 
-def test_the_result_is_whole(tmp_path):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_result_is_whole(tmp_path, monkeypatch, compiled):
+    monkeypatch.setattr(random_streams, "compile_draws", lambda: compiled)
     result = json.loads(json.dumps(loading.measure(tmp_path, TINY)))
     for kind in ("clean", "noisy"):
         for figures in result[kind].values():
             assert 0 < figures["least"] <= figures["median"] <= figures["most"] < math.inf
         assert result[kind]["ours"]["workers"] in loading.WORKERS
+    compiled = compiled and not torch.cuda.is_available()
+    assert ("compiled" in result["noisy"]) == ("compiled_ratio" in result["noisy"]) == compiled
     disk = result["disk"]
     assert disk["lmdb"] >= PLACES * 31 * 64 * 64 * 4
     assert disk["ratio"] == disk["ours"] / disk["lmdb"]
     console = Console(width=200, record=True)
     loading.show(result, console)
-    assert "noisy patches/s" in console.export_text()
+    text = console.export_text()
+    assert "noisy patches/s" in text
+    assert ("noise compiled" in text) == compiled
 
 
 @pytest.mark.parametrize("noisy", [False, True])
