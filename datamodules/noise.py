@@ -281,12 +281,25 @@ def corrupt(clean: Tensor, cases: Sequence[str], seeds: Tensor) -> Tensor:
         )
     noises_of = {case: find_noises(case) for case in cases}
     noisy = clean.clone()
-    for case, noises in noises_of.items():
-        members = [index for index, other in enumerate(cases) if other == case]
-        streams = RandomStreams(seeds.to(clean.device)[members])
-        for noise in noises:
-            noise.apply_([noisy[index] for index in members], streams)
+    cubes = [noisy[index] for index in range(len(noisy))]
+    _apply_in_turn(
+        cubes, [noises_of[case] for case in cases], RandomStreams(seeds.to(clean.device))
+    )
     return noisy
+
+
+def _apply_in_turn(
+    cubes: Sequence[Tensor], noises: Sequence[tuple[Noise, ...]], streams: RandomStreams
+) -> None:
+    """Applies to each cube its own noises; those that come to the same one draw it together."""
+    groups: dict[Noise, list[int]] = {}
+    for index, own in enumerate(noises):
+        if own:
+            groups.setdefault(own[0], []).append(index)
+    for noise, members in groups.items():
+        part, part_streams = [cubes[index] for index in members], streams.select(members)
+        noise.apply_(part, part_streams)
+        _apply_in_turn(part, [noises[index][1:] for index in members], part_streams)
 
 
 def add_noise(clean: Cube, case: str, seed: int) -> Cube:

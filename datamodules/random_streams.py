@@ -16,6 +16,7 @@ Sources: Steele, Lea and Flood, "Fast splittable pseudorandom number generators"
 Box and Muller, "A note on the generation of random normal deviates", 1958.
 """
 
+import copy
 import hashlib
 import json
 import logging
@@ -42,8 +43,8 @@ _FACTORS = (_int64(0xBF58476D1CE4E5B9), _int64(0x94D049BB133111EB))
 _CPU_BLOCK = 1 << 16  # hashes per thread worked on at a time: their intermediates fit the cache
 _COMPILED_BLOCK = 1 << 18  # likewise, of compiled code: it has no intermediates, but costs to call
 
-# What torch.compile made of _fresh_normals, if compile_draws found it to be right.
-_compiled: Callable[[Tensor, int], Tensor] | None = None
+# What torch.compile made of _fresh_pairs, if compile_draws found it to be right.
+_compiled: Callable[[Tensor, int], tuple[Tensor, Tensor]] | None = None
 _COMPILER_OPTIONS: dict[str, Any] = {
     "compile_threads": 1,  # one kernel needs no pool of processes
     "cpp.enable_floating_point_contract_flag": "off",
@@ -99,11 +100,11 @@ def compile_draws() -> bool:
         return True
     try:
         options = _COMPILER_OPTIONS
-        draw = torch.compile(_fresh_normals, dynamic=True, fullgraph=True, options=options)
+        draw = torch.compile(_fresh_pairs, dynamic=True, fullgraph=True, options=options)
         # The first sizes are not 0 or 1, as torch would take them for constants.
         for samples, hashes in ((3, 1001), (1, 4096), (16, 1), (2, 5003)):
             keys = RandomStreams(torch.arange(samples))._next_keys()
-            if not torch.equal(draw(keys, hashes), _fresh_normals(keys, hashes)):
+            if not all(map(torch.equal, draw(keys, hashes), _fresh_pairs(keys, hashes))):
                 raise ArithmeticError("the compiled code gives other bits")
     except Exception as error:
         reason = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
@@ -135,6 +136,12 @@ class RandomStreams:
         self.device = seeds.device
         self._keys = _mix(seeds + _GAMMA)
         self._calls = 0
+
+    def select(self, samples: Sequence[int]) -> "RandomStreams":
+        """The streams of some samples, which go on from here."""
+        selected = copy.copy(self)
+        selected._keys = self._keys[list(samples)]
+        return selected
 
     def uniform(self, *shape: int) -> Tensor:
         """Draws from U(0, 1), float32 [N, *shape]: odd multiples of 2**-24, so never 0 or 1."""
@@ -195,7 +202,7 @@ class RandomStreams:
             samples, block = min(samples, max(1, at_once // block)), min(block, at_once)
         for few in keys.split(samples):
             if compiled:
-                drawn = compiled(few, hashes)
+                drawn = torch.view_as_real(torch.complex(*compiled(few, hashes))).flatten(1)
             else:
                 drawn = _in_blocks(distribution, few, hashes, block)
             yield drawn[:, :count].reshape(len(few), *shape)
@@ -246,10 +253,9 @@ def _normals(hashes: Tensor, out: Tensor) -> None:
     torch.complex(*_normal_pairs(hashes), out=torch.view_as_complex(out.unflatten(1, (-1, 2))))
 
 
-def _fresh_normals(keys: Tensor, hashes: int) -> Tensor:
-    """Draws normal numbers, float32 [N, 2 hashes]: what compiles to one pass over the memory."""
-    pairs = _normal_pairs(_mix(_steps(hashes, keys.device) + keys[:, None]))
-    return torch.stack(pairs, dim=-1).flatten(1)
+def _fresh_pairs(keys: Tensor, hashes: int) -> tuple[Tensor, Tensor]:
+    """Draws pairs of normal numbers, float32 [N, hashes]: compiled, one pass over the memory."""
+    return _normal_pairs(_mix(_steps(hashes, keys.device) + keys[:, None]))
 
 
 def _normal_pairs(hashes: Tensor) -> tuple[Tensor, Tensor]:

@@ -149,7 +149,10 @@ def no_compiler(*args, **options):
     ("compiler", "reason"),
     [
         (no_compiler, "no C++ compiler"),
-        (lambda draw, **options: lambda *args: draw(*args).neg(), "other bits"),
+        (
+            lambda draw, **options: lambda *args: tuple(part.neg() for part in draw(*args)),
+            "other bits",
+        ),
     ],
 )
 def test_without_right_compiled_code_the_numbers_stay(monkeypatch, caplog, compiler, reason):
