@@ -12,6 +12,7 @@ from datamodules import catalogue
 from datamodules.collection import Collection, data_root
 from datamodules.prepare import Outcome, group_problems, prepare
 from datamodules.scene import DataError
+from datamodules.stored import read_manifest
 
 console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
@@ -61,7 +62,10 @@ def _list(collections: dict[str, Collection]) -> None:
         table.add_column(header)
     for name, collection in collections.items():
         usual = collection.scenes.keys() - collection.extra
-        ready = sum((collection.prepared_folder / scene).is_dir() for scene in usual)
+        ready = sum(
+            collection.is_current(read_manifest(collection.prepared_folder / scene), scene)
+            for scene in usual
+        )
         table.add_row(name, collection.title, decimal(collection.size), f"{ready} of {len(usual)}")
     console.print(table)
 

@@ -8,6 +8,7 @@ pixels is P short runs of the disk, whatever its number of bands. Whole numbers 
 
 import hashlib
 import json
+import math
 import shutil
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -22,6 +23,7 @@ from datamodules.scene import DataError, Scene, View, Window, scale_to_unit
 
 CONVERTER = 1  # raise it when prepared files change: those of another number are made anew
 MANIFEST = "scene.json"
+NOTED = {"converter", "name", "excerpt", "scene_range", "kept_range", "wavelengths_nm", "source"}
 STEPS = 65535
 
 
@@ -212,11 +214,17 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a scene's folder; None where there is no whole scene."""
+    """The manifest of a scene's folder; None where there is no whole scene.
+
+    It is not whole where an array is missing or too short, or something is not noted.
+    """
     try:
-        return json.loads((folder / MANIFEST).read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # not there, or not JSON
-        return None
+        manifest = json.loads((folder / MANIFEST).read_text())
+        arrays = {array["file"]: 2 * math.prod(array["shape"]) for array in manifest["arrays"]}
+        whole = all((folder / file).stat().st_size > size for file, size in arrays.items())
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return None  # not there, not JSON, or not what we write
+    return manifest if whole and manifest.keys() >= NOTED else None
 
 
 @dataclass(frozen=True)

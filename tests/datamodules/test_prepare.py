@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -159,6 +160,26 @@ def test_another_converter_or_excerpt_makes_scenes_again(root, monkeypatch, what
         data_module(collection).setup("fit")
     assert prepare(collection).made == made
     data_module(collection).setup("fit")
+
+
+@pytest.mark.parametrize("damage", ["absent", "cut off", "edited", "nothing noted"])
+def test_a_prepared_scene_that_was_damaged_is_made_again(root, damage):
+    collection = toy()
+    put(collection, *SCENES)
+    prepare(collection)
+    folder = collection.prepared_folder / "two"
+    if damage == "absent":
+        (folder / "scale_0.5.npy").unlink()
+    elif damage == "cut off":
+        cut(folder / "scale_1.npy")
+    else:
+        manifest = json.loads((folder / "scene.json").read_text())
+        manifest["arrays"][0]["shape"][1] += 1
+        (folder / "scene.json").write_text("{}" if damage != "edited" else json.dumps(manifest))
+    with pytest.warns(UserWarning, match=r"2 of the 3 scenes of the train split are prepared"):
+        data_module(collection).setup("fit")
+    assert prepare(collection).made == ["two"]
+    assert np.array_equal(values_of(collection, "two"), cube_of("two"))
 
 
 def test_a_run_that_was_killed_goes_on_where_it_was(root):
@@ -617,6 +638,7 @@ def test_without_a_name_the_datasets_are_listed(monkeypatch, capsys, root):
     collection = toy(extra=frozenset({"three"}), size=1_500_000)
     put(collection, "one", "three")
     prepare(collection)
+    (collection.prepared_folder / "two").mkdir()  # that of no scene
     monkeypatch.setattr(command, "catalogue", lambda: {"toy": collection})
     assert command.main([]) == 0
     told = capsys.readouterr().err

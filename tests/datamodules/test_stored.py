@@ -307,7 +307,9 @@ def test_a_scene_of_another_converter_is_refused(keep, tmp_path, monkeypatch):
         open_scene(tmp_path / "a")
 
 
-@pytest.mark.parametrize("text", [b"", b'{"converter": 1, "na', b"\xff\x00\x00", bytes(100)])
+@pytest.mark.parametrize(
+    "text", [b"", b'{"converter": 1, "na', b"\xff\x00\x00", bytes(100), b"{}", b"[]", b"7"]
+)
 def test_a_torn_manifest_is_no_scene(keep, tmp_path, text):
     keep(counts(3, 8, 8))
     (tmp_path / "a" / "scene.json").write_bytes(text)
