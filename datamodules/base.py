@@ -178,7 +178,11 @@ class HSIDataModule(L.LightningDataModule):
     def _split(self, split: str) -> Sequence[AnyScene]:
         scenes = self.scenes(split)
         if not scenes:
-            raise DataError(f"{self.name}: the {split} split is empty; there is nothing to {split}")
+            instead = "" if split == "test" else ", or only test on this one (make evaluate)"
+            raise DataError(
+                f"{self.name}: the {split} split is empty; choose a dataset or protocol that has "
+                f"one{instead}"
+            )
         return scenes
 
     def train_dataloader(self) -> DataLoader[Batch]:

@@ -100,6 +100,10 @@ class Collection:
         """What prepares it."""
         return f"make data DATASET={self.name}"
 
+    def command_for(self, names: Sequence[str]) -> str:
+        """What prepares these scenes."""
+        return f"{self.command} ARGS=--all" if self.extra.intersection(names) else self.command
+
     def source_of(self, scene: str) -> str:
         """The file of a scene, without folder and ending."""
         return self.sources.get(scene, scene)
@@ -133,11 +137,10 @@ class Collection:
 
     def missing(self, names: Sequence[str], split: str) -> DataError:
         """The error for a split of which no scene is prepared."""
-        everything = " ARGS=--all" if self.extra.intersection(names) else ""
         return DataError(
             f"{self.title} is not prepared: no scene of its {split} split is in "
             f"{self.prepared_folder}\n"
-            f"  {self.command}{everything}   gets it ({decimal(self.size)}), or takes the files "
+            f"  {self.command_for(names)}   gets it ({decimal(self.size)}), or takes the files "
             f"that you put into {self.raw_folder}\n"
             f"  page: {self.page}   terms: {self.terms}\n"
             "  DATA_ROOT=<folder> keeps all data elsewhere"

@@ -48,8 +48,8 @@ class PreparedDataModule(HSIDataModule):
         if len(found) < len(names):
             rank_zero_warn(
                 f"{collection.title}: {len(found)} of the {len(names)} scenes of the {split} split "
-                f"are prepared (what the others lack: {collection.command}); figures will not "
-                "compare with others"
+                f"are prepared (what the others lack: {collection.command_for(names)}); figures "
+                "will not compare with others"
             )
         return found
 

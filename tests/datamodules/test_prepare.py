@@ -670,6 +670,10 @@ def test_training_without_data_says_how_to_get_it(root):
         "https://example.org/toy",
     ):
         assert part in message
+    put(collection, "one")
+    prepare(collection)
+    with pytest.warns(UserWarning, match="the others lack: make data DATASET=toy ARGS=--all"):
+        data_module(collection).setup("fit")
 
 
 def test_the_miniature_goes_through_the_whole_command(root, capsys):
