@@ -164,6 +164,7 @@ def _provide(collection: Collection, needed: Sequence[str], offline: bool) -> di
     """
     raw, failures = collection.raw_folder, 0
     reasons: dict[str, str] = {}
+    refusing: set[str] = set()
     by_hand: list[Download] = []
     files = list_files(raw)
     for download in collection.downloads:
@@ -178,7 +179,7 @@ def _provide(collection: Collection, needed: Sequence[str], offline: bool) -> di
         try:
             if download.file.urls and not offline and failures < GIVE_UP:
                 failures += 1
-                fetch(download.file, raw)
+                fetch(download.file, raw, refusing=refusing)
                 failures = 0
             if download.archive and path.exists():
                 unpack(path, raw / path.name.partition(".")[0])

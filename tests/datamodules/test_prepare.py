@@ -572,6 +572,24 @@ def test_after_two_refusals_in_a_row_the_rest_is_not_asked_for(server, monkeypat
     assert "toy: 2 scenes are ready, 2 of them made now, 4 are not" in told
 
 
+def test_a_server_that_is_down_is_not_waited_for_at_every_file(server):
+    official = f"http://localhost:{server.server_port}/official"
+    files = [
+        RemoteFile(f"{name}.mat", (f"{official}/{name}", server.url(f"/mirror/{name}")))
+        for name in SCENES
+    ]
+    for name in SCENES:
+        server.on(error(503), path=f"/official/{name}")
+        server.on(good(as_mat(name)), path=f"/mirror/{name}")
+    server.on(error(404), path="/mirror/three")
+    server.on(good(as_mat("three")), path="/official/three")
+    pairs = zip(files, SCENES, strict=True)
+    assert prepare(toy(downloads=[Download(f, (s,)) for f, s in pairs])).made == [*SCENES]
+    asked = [path for path, _ in server.requests]
+    first = ["/official/one"] * download.TRIES
+    assert asked == [*first, "/mirror/one", "/mirror/two", "/mirror/three", "/official/three"]
+
+
 def test_files_that_people_must_fetch_are_named_once_and_the_run_goes_on_with_them(
     monkeypatch, capsys
 ):
