@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from datamodules.collection import Collection, list_files
+from datamodules.collection import Collection, Files, list_files
 from datamodules.prepare import group_problems, prepare
 from datamodules.prepared import PreparedDataModule
 from datamodules.readers import read_cube
@@ -20,12 +20,30 @@ TRAINING = Excerpt(scales=(1.0, 0.5, 0.25))
 
 
 class FolderCollection(Collection):
-    """The cubes of a folder."""
+    """The cubes of a folder, which are prepared when they are first used."""
 
     @property
     def command(self) -> str:
-        """Takes the place of a command: scenes are prepared when they are first used."""
+        """What prepares it."""
+        return "the same command"
+
+    def command_for(self, names: Sequence[str]) -> str:
+        """Takes the place of a command: these scenes could not be prepared."""
         return "see the warnings above"
+
+    def find(self, files: Files, scene: str) -> Path | None:
+        """The file of a scene, also in folders of the folder of its split."""
+        split, _, name = scene.rpartition("/")
+        place = self.raw_folder / split
+        found = [path for path in files.get(name, ()) if path.is_relative_to(place)]
+        return super().find({scene: found}, scene)
+
+    def missing(self, names: Sequence[str], split: str) -> DataError:
+        """The error for a split of which no scene could be prepared."""
+        return DataError(
+            f"{self.title}: none of the {len(names)} scenes of its {split} split can be used; "
+            "see the warnings above"
+        )
 
 
 class Folder(PreparedDataModule):

@@ -78,6 +78,18 @@ def test_folders_named_as_splits_are_the_splits(tmp_path, monkeypatch):
     np.testing.assert_array_equal(batch["clean"][0].numpy(), expected)
 
 
+def test_a_split_takes_the_cubes_of_all_folders_in_it_and_of_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "root"))
+    own = tmp_path / "own"
+    for number, place in enumerate(("train/x", "train/day/y", "val/x", "test/x", "old/train/x")):
+        write(own / f"{place}.npz", number)
+    data = opened(own, "fit", patches_per_epoch=4)
+    assert {scene.name for scene in data.train_set.scenes} == {"train/x", "train/y"}
+    truth = cube(0)
+    expected = (truth - truth.min()) / (truth.max() - truth.min())
+    np.testing.assert_array_equal(data.train_set.scenes[0].load().cube, expected)
+
+
 def test_nothing_is_written_into_the_folder(cubes, tmp_path):
     before = sorted(cubes.rglob("*"))
     opened(cubes, "fit")
@@ -98,6 +110,15 @@ def test_a_damaged_cube_is_named_and_left_out(cubes):
     with pytest.warns(UserWarning, match=r"left out: .*a\.mat.*"):
         data = opened(cubes, "fit", patches_per_epoch=4)
     assert {scene.name for scene in data.train_set.scenes} == {"b"}
+
+
+def test_a_split_without_any_cube_that_can_be_read_is_told(cubes):
+    (cubes / "d.npz").write_bytes(b"PK")
+    with (
+        pytest.warns(UserWarning, match=r"left out: .*d\.npz"),
+        pytest.raises(DataError, match="none of the 1 scenes of its test split can be used; see"),
+    ):
+        opened(cubes, "test")
 
 
 def test_two_files_of_one_name_are_left_out(cubes):
