@@ -49,7 +49,8 @@ class ICVL(PreparedDataModule):
     Args:
         protocol: Of the test. ``ras2s``: the centre of 512 x 512 pixels, scaled by its own range
             (validation too); ``mp_hsir``: the same pixels, scaled by the range of the whole scene;
-            ``t3sc``: whole scenes, (x - min) / (max - min + 0.001); ``qrnn3d_gaussian`` and
+            ``t3sc``: whole scenes, (x - min) / (max - min + 0.001), but those of ``ras2s``: of
+            T3SC's own 50, 31 are training scenes here; ``qrnn3d_gaussian`` and
             ``qrnn3d_complex``: as ``ras2s``, on the 50 and 51 scenes of QRNN3D, HSDT and MAN (the
             51 include the five of validation here).
         **options: Those of HSIDataModule.
