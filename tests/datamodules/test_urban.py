@@ -102,7 +102,7 @@ def test_the_rest_of_a_pair_is_fetched(folder, monkeypatch, tmp_path):
     urban.write_envi(tmp_path / "mirror")
     fetched = []
 
-    def fetch(file, raw):
+    def fetch(file, raw, refusing):
         fetched.append(file.name)
         raw.mkdir(parents=True, exist_ok=True)
         (raw / file.name).write_bytes((tmp_path / "mirror" / file.name).read_bytes())
