@@ -93,8 +93,11 @@ class Folder(PreparedDataModule):
         self.name = folder.resolve().name
 
     def prepare_data(self) -> None:
-        """Prepares the scenes that are not; Lightning calls it once per machine."""
-        outcome = prepare(self.collection)
+        """Prepares the scenes that are not; Lightning calls it once per machine.
+
+        Another machine or training may be at it, on a disk that they share.
+        """
+        outcome = prepare(self.collection, wait=True)
         for note in outcome.notes:
             rank_zero_warn(note)
         for message in group_problems(outcome.problems):

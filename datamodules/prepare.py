@@ -57,6 +57,7 @@ def prepare(
     everything: bool = False,
     offline: bool = False,
     any_size: bool = False,
+    wait: bool = False,
 ) -> Outcome:
     """Makes every scene ready that is not; one that cannot be never stops the others.
 
@@ -65,13 +66,14 @@ def prepare(
         everything: Also the scenes that only other protocols need, if their files are not there.
         offline: Use only the files that are there.
         any_size: Take scenes of another height and width than the publisher's.
+        wait: For another process that prepares it just now.
 
     Raises:
-        DataError: If another process prepares it just now, or the folder cannot be written, as
-            when the disk is full; the next run goes on from there.
+        DataError: If another process prepares it just now and is not waited for, or the folder
+            cannot be written, as when the disk is full; the next run goes on from there.
     """
     outcome = Outcome([], [], [], [])
-    with _alone(collection.prepared_folder):
+    with _alone(collection.prepared_folder, wait):
         files = list_files(collection.raw_folder)
         wanted = [
             scene
@@ -131,12 +133,12 @@ def _is_ready(collection: Collection, scene: str, files: Files) -> bool:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, wait: bool = False) -> Iterator[None]:
     """Holds the folder's lock; tells of a folder that cannot be written, also later on."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
     except BlockingIOError:
         raise DataError(

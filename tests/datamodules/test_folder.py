@@ -1,5 +1,8 @@
 """A folder of anybody's cubes: what is read, how it is split, where it is prepared."""
 
+import fcntl
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -103,6 +106,21 @@ def test_a_second_use_prepares_nothing(cubes, tmp_path):
     manifests = {p: p.stat().st_mtime_ns for p in (tmp_path / "root").rglob("scene.json")}
     opened(cubes, "fit")
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "root").rglob("scene.json")} == manifests
+
+
+def test_two_trainings_at_once_wait_for_each_other(cubes):
+    data = Folder(str(cubes))
+    folder = data.collection.prepared_folder
+    folder.mkdir(parents=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=data.prepare_data)
+        waiting.start()
+        waiting.join(0.1)
+        assert waiting.is_alive()
+        assert not list(folder.glob("*/scene.json"))
+    waiting.join(10)
+    assert len(list(folder.glob("*/scene.json"))) == 4
 
 
 def test_a_damaged_cube_is_named_and_left_out(cubes):
