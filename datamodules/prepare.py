@@ -1,6 +1,7 @@
 """Publishers' files -> prepared scenes: fetch, unpack, verify, convert once."""
 
 import fcntl
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,6 +24,8 @@ from datamodules.stored import (
     write_manifest,
 )
 from datamodules.unpack import unpack
+
+logger = logging.getLogger(__name__)
 
 AGAIN = "delete the file and run the same command again"
 GIVE_UP = 2  # files in a row that no mirror gave: the rest is not asked for
@@ -82,10 +85,11 @@ def prepare(
         ]
         outcome.ready.extend(scene for scene in wanted if _is_ready(collection, scene, files))
         needed = [scene for scene in wanted if scene not in outcome.ready]
+        lacking = _lacking(collection, needed, files)
         if not any_size:
             found = [scene for scene in needed if files.get(collection.source_of(scene))]
-            _require_room(collection, found if offline else needed)
-        reasons = _provide(collection, needed, offline)
+            _require_room(collection, found if offline else needed, () if offline else lacking)
+        reasons = _provide(collection, lacking, offline)
         files = list_files(collection.raw_folder)
         for scenes in _with_bar(collection, _by_source(collection, needed)):
             try:
@@ -151,15 +155,45 @@ def _alone(folder: Path, wait: bool = False) -> Iterator[None]:
         ) from error
 
 
-def _require_room(collection: Collection, needed: Sequence[str]) -> None:
-    """Refuses to begin what will not fit, where the publisher's sizes are known."""
-    if collection.shape is not None:
-        kept = sum(bytes_kept(collection.shape, collection.scenes[scene]) for scene in needed)
-        require_space(collection.prepared_folder, kept, f"preparing {collection.title}")
+def _lacking(
+    collection: Collection, needed: Sequence[str], files: Files
+) -> list[tuple[Download, list[str]]]:
+    """The downloads that have needed scenes of which no file is there, and these scenes."""
+    lacking = [
+        (
+            download,
+            [s for s in download.scenes if s in needed and not files.get(collection.source_of(s))],
+        )
+        for download in collection.downloads
+    ]
+    return [(download, scenes) for download, scenes in lacking if scenes]
 
 
-def _provide(collection: Collection, needed: Sequence[str], offline: bool) -> dict[str, str]:
-    """Fetches and unpacks what has the needed scenes, as far as it is not there.
+def _require_room(
+    collection: Collection, needed: Sequence[str], lacking: Sequence[tuple[Download, list[str]]]
+) -> None:
+    """Refuses to begin what will not fit; tells of what may not, where sizes are only estimated."""
+    if collection.shape is None:
+        return
+    kept = sum(bytes_kept(collection.shape, collection.scenes[scene]) for scene in needed)
+    files = [download.file for download, _ in lacking]
+    known = sum(
+        file.size or 0 for file in files if not (collection.raw_folder / file.name).exists()
+    )
+    folder, title = collection.prepared_folder, f"fetching and preparing {collection.title}"
+    require_space(folder, kept + known, title)
+    average = collection.size // max(1, len(collection.downloads) - len(collection.extra))
+    unknown = average * sum(file.size is None and bool(file.urls) for file in files)
+    try:
+        require_space(folder, kept + known + unknown, title)
+    except DataError as error:
+        logger.warning("%s (an estimate: it goes on until the disk is full)", error)
+
+
+def _provide(
+    collection: Collection, lacking: Sequence[tuple[Download, list[str]]], offline: bool
+) -> dict[str, str]:
+    """Fetches and unpacks downloads for the scenes that they are lacking for.
 
     Returns:
         Why scenes could not be had, by their names.
@@ -168,15 +202,7 @@ def _provide(collection: Collection, needed: Sequence[str], offline: bool) -> di
     reasons: dict[str, str] = {}
     refusing: set[str] = set()
     by_hand: list[Download] = []
-    files = list_files(raw)
-    for download in collection.downloads:
-        lacking = [
-            scene
-            for scene in download.scenes
-            if scene in needed and not files.get(collection.source_of(scene))
-        ]
-        if not lacking:
-            continue
+    for download, scenes in lacking:
         path = raw / download.file.name
         try:
             if download.file.urls and not offline and failures < GIVE_UP:
@@ -186,7 +212,7 @@ def _provide(collection: Collection, needed: Sequence[str], offline: bool) -> di
             if download.archive and path.exists():
                 unpack(path, raw / path.name.partition(".")[0])
         except DataError as error:
-            reasons |= dict.fromkeys(lacking, str(error))
+            reasons |= dict.fromkeys(scenes, str(error))
             continue
         if path.exists():
             continue
@@ -194,7 +220,7 @@ def _provide(collection: Collection, needed: Sequence[str], offline: bool) -> di
             by_hand.append(download)
         elif not offline:
             reasons |= dict.fromkeys(
-                lacking, f"not fetched, as the files before were refused; {collection.absent()}"
+                scenes, f"not fetched, as the files before were refused; {collection.absent()}"
             )
     if by_hand:
         names = [download.file.name for download in by_hand]

@@ -40,7 +40,8 @@ class PreparedDataModule(HSIDataModule):
             ):
                 raise DataError(
                     f"{folder} was prepared by another version of this program, or from another "
-                    f"{source.path} than is there now; run {collection.command} again"
+                    f"{source.path} than is there now (a copy may have a new time); run "
+                    f"{collection.command} again"
                 )
             found.append(open_scene(folder))
         if not found:

@@ -49,7 +49,8 @@ class RealHSI(PreparedDataModule):
     collection = Collection(
         name="realhsi",
         title="RealHSI (Zhang et al., HSIDwRD)",
-        page="https://github.com/ColinTaoZhang/HSIDwRD",
+        page="https://github.com/ColinTaoZhang/HSIDwRD, which leads to Google Drive and Baidu; "
+        "the unpacked folder real_dataset will do,",
         terms="none stated; the authors ask to cite their paper",
         scenes=dict.fromkeys(SOURCES, Excerpt()),
         shape=SHAPE,

@@ -229,6 +229,25 @@ def test_a_disk_without_room_is_noticed_before_anything_is_read(root, monkeypatc
     assert prepare(collection, any_size=True).made == ["two"]  # nobody knows its size before
 
 
+def test_downloads_need_room_too(root, monkeypatch, caplog):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
+    monkeypatch.setattr("datamodules.prepare.fetch", lambda *args, **options: pytest.fail("asked"))
+    urls = ("http://localhost/one.mat",)
+    known = [Download(RemoteFile("one.mat", urls, size=10**6), ("one",))]
+    with pytest.raises(DataError, match=r"fetching and preparing Toy.* needs 1\.0 MB"):
+        prepare(toy(downloads=known))
+
+    def refuse(*args, **options):
+        raise DataError("refused")
+
+    monkeypatch.setattr("datamodules.prepare.fetch", refuse)
+    unknown = [Download(RemoteFile("one.mat", urls), ("one",))]
+    with caplog.at_level("WARNING"):
+        outcome = prepare(toy(downloads=unknown, size=2 * 10**6))
+    assert "needs 2.0 MB and 1.0 MB are free" in caplog.text
+    assert messages(outcome)["one"] == "refused"
+
+
 def test_a_disk_that_fills_up_stops_the_run_and_the_next_one_goes_on(root, monkeypatch):
     collection = toy()
     put(collection, *SCENES)
