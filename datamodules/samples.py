@@ -1,5 +1,6 @@
 """Samples of training and evaluation: each follows from a seed and its number alone."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ class Cut(NamedTuple):
     turn: Turn
 
 
-class TrainingPatches(Dataset[Batch]):
+class TrainingPatches(Dataset[Batch], ABC):
     """Patches of the training scenes, each with its noise case and seed, or with its real noise.
 
     A patch depends on the seed and its number alone, not on the worker, rank or batch; the number
@@ -99,8 +100,9 @@ class TrainingPatches(Dataset[Batch]):
             facts["seed"] = int(rng.integers(2**63))
         return Cut(facts, parts, window, turn)
 
+    @abstractmethod
     def _place(self, number: int, rng: np.random.Generator) -> tuple[AnyScene, Window]:
-        raise NotImplementedError
+        """The scene and the window of a patch, drawn from ``rng``."""
 
 
 def empty_batch(*shape: int) -> Tensor:
