@@ -20,7 +20,8 @@ from scipy import ndimage
 from benchmarks import lmdb_way
 from datamodules import random_streams
 from datamodules.base import HSIDataModule
-from datamodules.stored import Excerpt, Source, StoredScene, open_scene, store_scene
+from datamodules.source import Source
+from datamodules.stored import Excerpt, StoredScene, open_scene, store_scene
 
 BANDS, PATCH, BATCH = 31, 64, 16
 WORKERS = (0, 1, 2)

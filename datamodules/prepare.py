@@ -16,13 +16,8 @@ from datamodules.collection import Collection, Download, Files, list_files
 from datamodules.fetch import fetch, manual
 from datamodules.files import require_space
 from datamodules.scene import DataError
-from datamodules.stored import (
-    Source,
-    bytes_kept,
-    read_manifest,
-    store_scene,
-    write_manifest,
-)
+from datamodules.source import Source
+from datamodules.stored import bytes_kept, read_manifest, store_scene, write_manifest
 from datamodules.unpack import unpack
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from datamodules.base import HSIDataModule
 from datamodules.collection import Collection, list_files
 from datamodules.scene import DataError
-from datamodules.stored import Source, StoredScene, open_scene, read_manifest
+from datamodules.source import Source
+from datamodules.stored import StoredScene, open_scene, read_manifest
 
 
 class PreparedDataModule(HSIDataModule):

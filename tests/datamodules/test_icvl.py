@@ -13,7 +13,8 @@ from datamodules.collection import scene_list
 from datamodules.icvl import SCENES, TEST_LISTS
 from datamodules.prepare import prepare
 from datamodules.readers import read_cube
-from datamodules.stored import CONVERTER, Source, store_scene, write_manifest
+from datamodules.source import Source
+from datamodules.stored import CONVERTER, store_scene, write_manifest
 from tests.miniatures import icvl
 
 torch.set_num_threads(1)

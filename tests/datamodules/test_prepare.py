@@ -16,7 +16,7 @@ import scipy.io
 import torch
 
 from datamodules import __main__ as command
-from datamodules import download, stored
+from datamodules import download, source
 from datamodules import prepare as preparing
 from datamodules.collection import Download, list_files
 from datamodules.fetch import RemoteFile
@@ -105,7 +105,7 @@ def test_a_file_that_was_only_touched_is_not_converted_again(root, monkeypatch):
     outcome = prepare(collection)
     assert (sorted(outcome.ready), outcome.made) == (sorted(SCENES), [])
     data_module(collection).setup("test")
-    monkeypatch.setattr(stored, "compute_sha256", lambda path: pytest.fail("hashed again"))
+    monkeypatch.setattr(source, "compute_sha256", lambda path: pytest.fail("hashed again"))
     prepare(collection)
 
 
@@ -435,14 +435,14 @@ def test_a_scene_larger_than_the_memory_does_not_stop_the_others(root):
 def test_a_file_that_may_not_be_read_does_not_stop_the_others(root, monkeypatch):
     collection = toy()
     put(collection, *SCENES)
-    compute = stored.compute_sha256
+    compute = source.compute_sha256
 
     def forbidden(path):
         if path.stem == "two":
             raise PermissionError(13, "Permission denied")
         return compute(path)
 
-    monkeypatch.setattr(stored, "compute_sha256", forbidden)
+    monkeypatch.setattr(source, "compute_sha256", forbidden)
     outcome = prepare(collection)
     assert outcome.made == ["one", "three"]
     assert re.match(r".*/two\.mat: cannot be read .*denied.*permissions", messages(outcome)["two"])

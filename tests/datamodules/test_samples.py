@@ -14,7 +14,8 @@ from datamodules.prepare import prepare
 from datamodules.random_streams import derive_seed
 from datamodules.samples import GridPatches, NoisyScenes, RandomPatches, Tile
 from datamodules.scene import DataError, Measured, Scene
-from datamodules.stored import Excerpt, Source, open_scene, store_scene
+from datamodules.source import Source
+from datamodules.stored import Excerpt, open_scene, store_scene
 from tests.toy import SCENES, cube_of, data_module, put, toy
 
 torch.set_num_threads(1)

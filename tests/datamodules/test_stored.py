@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from datamodules import stored
 from datamodules.scene import DataError, Scene
-from datamodules.stored import Excerpt, Source, StoredScene, open_scene, store_scene
+from datamodules.source import Source
+from datamodules.stored import Excerpt, StoredScene, open_scene, store_scene
 
 SOURCE = Source("a.mat", 1, 2, "3")
 EVERYTHING = (slice(None), slice(None), slice(None))
