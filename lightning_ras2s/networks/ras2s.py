@@ -15,7 +15,7 @@ from lightning_ras2s.networks.layers import (
     leaky_relu,
     over_bands,
 )
-from lightning_ras2s.networks.ssra import RegionAware, RegionMasks
+from lightning_ras2s.networks.ssra import RegionAware, RegionMasks, choose_regions
 
 
 class Encoder(nn.Module):
@@ -236,6 +236,12 @@ class RAS2S(nn.Module):
         bands = _as_sequence(noisy)
         return self.decoder(bands, self.encoder(bands)).squeeze(2).transpose(0, 1)
 
+    @property
+    def regions(self) -> int:
+        """The number r of regions; 0 in a network that was built without both branches."""
+        aware = self.encoder.region_aware
+        return 0 if aware is None else aware.filters.regions
+
     @torch.no_grad()
     def region_masks(
         self, noisy: Tensor, source: Literal["encoded", "embedding"] = "encoded"
@@ -262,7 +268,7 @@ class RAS2S(nn.Module):
         if self.encoder.region_aware is None:
             return RegionMasks(None, None)
         guides = self.encoder.region_aware.guides(features.flatten(0, 1))
-        regions = [None if guide is None else guide.argmax(dim=1) for guide in guides]
+        regions = [None if guide is None else choose_regions(guide) for guide in guides]
         shape = features.shape[:2]
         return RegionMasks(
             *(None if r is None else r.unflatten(0, shape).transpose(0, 1) for r in regions)

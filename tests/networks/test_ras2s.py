@@ -119,6 +119,12 @@ def test_region_masks_of_an_absent_branch_are_none():
         RAS2S().region_masks(noisy, "input")
 
 
+def test_regions_are_counted():
+    assert RAS2S(regions=4).regions == 4
+    assert RAS2S(regions=2, spatial_regions=False).regions == 2
+    assert RAS2S(spatial_regions=False, spectral_regions=False).regions == 0
+
+
 def test_zero_start_returns_the_input_until_trained():
     noisy = torch.rand(1, 4, 8, 8)
     assert torch.equal(RAS2S(zero_start=True)(noisy), noisy)
