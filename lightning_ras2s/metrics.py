@@ -1,9 +1,9 @@
 """How well cubes are denoised: PSNR, SSIM, SAM and ERGAS per image, and the table of all scenes.
 
 Images are [N, B, H, W] in [0, 1]; nothing is clipped, so what a network puts outside that range
-counts as error. Each function returns one number per image, [N], in at least float32. PSNR and SSIM
-are computed with torchmetrics; SAM and ERGAS by their own formulas, because torchmetrics answers
-nan for an image with one all-zero spectrum and inf for an image with one all-zero band.
+counts as error. Each measure is one number per image, [N], in at least float32. PSNR and SSIM are
+computed with torchmetrics; SAM and ERGAS by their own formulas, because torchmetrics answers nan
+for an image with one all-zero spectrum and inf for an image with one all-zero band.
 """
 
 from collections.abc import Callable
@@ -106,39 +106,47 @@ def spectral_angle(denoised: Tensor, clean: Tensor) -> Tensor:
 
 
 @image_pair
-def mpsnr(denoised: Tensor, clean: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB for a peak of 1: the mean of the bands' own ratios.
+def band_psnr(denoised: Tensor, clean: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each band in dB, for a peak of 1.
 
     Args:
         denoised: [N, B, H, W].
         clean: [N, B, H, W] in [0, 1].
 
     Returns:
-        [N] in dB, higher is better; inf for an image with a band that equals its clean one.
+        [N, B] in dB, higher is better; inf for a band that equals its clean one.
 
     Raises:
         ValueError: If the shapes differ.
     """
-    return peak_signal_noise_ratio(
-        denoised, clean, data_range=1.0, dim=(2, 3), reduction="none"
-    ).mean(1)
+    return peak_signal_noise_ratio(denoised, clean, data_range=1.0, dim=(2, 3), reduction="none")
 
 
 @image_pair
-def mssim(denoised: Tensor, clean: Tensor) -> Tensor:
-    """Structural similarity, mean over bands and over pixels whose window lies in the image.
+def band_ssim(denoised: Tensor, clean: Tensor) -> Tensor:
+    """Structural similarity of each band, mean over pixels whose window lies in the image.
 
     Args:
         denoised: [N, B, H, W].
         clean: [N, B, H, W] in [0, 1].
 
     Returns:
-        [N], higher is better, 1 for equal images. See `ssim_map` for the definition.
+        [N, B], higher is better, 1 for equal bands. See `ssim_map` for the definition.
 
     Raises:
         ValueError: If the shapes differ, or H or W is smaller than 11.
     """
-    return ssim_map(denoised, clean).mean((1, 2, 3))
+    return ssim_map(denoised, clean).mean((2, 3))
+
+
+def mpsnr(denoised: Tensor, clean: Tensor) -> Tensor:
+    """Mean of `band_psnr` over the bands, [N] in dB; inf for an image with an infinite band."""
+    return band_psnr(denoised, clean).mean(1)
+
+
+def mssim(denoised: Tensor, clean: Tensor) -> Tensor:
+    """Mean of `band_ssim` over the bands, [N]; 1 for equal images."""
+    return band_ssim(denoised, clean).mean(1)
 
 
 @image_pair
