@@ -1,0 +1,1 @@
+"""What scenes, spectra and regions look like, and where pictures of them go."""

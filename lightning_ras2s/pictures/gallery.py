@@ -1,0 +1,183 @@
+"""Where pictures go: PNG files in the run's folder, and every logger that can show them."""
+
+import hashlib
+import math
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+DPI = 100
+LONGEST_NAME = 150  # characters
+
+
+class Gallery:
+    """Shows what one callback has made; for rank 0.
+
+    A picture named ``jelly mixture`` of topic ``spectra`` and stage ``val`` is
+    ``<folder>/val/spectra_jelly-mixture.png``, overwritten at each showing, and has the key
+    ``spectra/val/jelly mixture`` in the loggers, which keep every showing.
+
+    Args:
+        trainer: Its loggers are used, those of W&B and TensorBoard; ``global_step`` is the step.
+        folder: Where the PNG files go.
+        stage: val or test.
+        topic: What the callback shows.
+    """
+
+    def __init__(self, trainer: L.Trainer, folder: Path, stage: str, topic: str) -> None:
+        self.loggers: list[Logger] = trainer.loggers
+        self.step = trainer.global_step
+        self.folder = folder / stage
+        self.prefix, self.topic = f"{topic}/{stage}", topic
+
+    def tell_where_pictures_are(self) -> None:
+        """Warns once where no logger can show pictures."""
+        if not any(isinstance(logger, WandbLogger | TensorBoardLogger) for logger in self.loggers):
+            names = ", ".join(type(logger).__name__ for logger in self.loggers)
+            warn_once(
+                f"{names or 'no logger'}: cannot show pictures; "
+                f"they are in {self.folder.parent} only"
+            )
+
+    def picture(self, name: str, content: Figure | Image.Image) -> None:
+        """Shows a figure or an image, and keeps it as PNG."""
+        self.tell_where_pictures_are()
+        image = content if isinstance(content, Image.Image) else _drawn(content)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{self.topic}_{safe_name(name)}.png"
+        aside = path.with_suffix(".part")
+        image.save(aside, "png")
+        aside.replace(path)
+        for logger in self.loggers:
+            if isinstance(logger, WandbLogger):
+                import wandb
+
+                self._log(logger, name, wandb.Image(image))
+            elif isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(
+                    f"{self.prefix}/{name}",
+                    np.asarray(image.convert("RGB")),
+                    self.step,
+                    dataformats="HWC",
+                )
+
+    def overlays(
+        self,
+        name: str,
+        image: np.ndarray,
+        masks: Sequence[Mapping[str, np.ndarray]],
+        captions: Sequence[str],
+        labels: Mapping[int, str],
+    ) -> None:
+        """Shows masks that can be switched on and off over an image, in W&B alone.
+
+        Args:
+            name: Of the panel, which has one image for each item of ``masks``.
+            image: [H, W, 3] uint8.
+            masks: For each image, integers [H, W] by the name of their overlay.
+            captions: One for each image.
+            labels: The name of each integer.
+        """
+        for logger in self.loggers:
+            if isinstance(logger, WandbLogger):
+                import wandb
+
+                images = [
+                    wandb.Image(
+                        Image.fromarray(image),  # of an array, W&B drops a side of one pixel
+                        caption=caption,
+                        masks={
+                            overlay: {"mask_data": mask, "class_labels": dict(labels)}
+                            for overlay, mask in overlays.items()
+                        },
+                    )
+                    for overlays, caption in zip(masks, captions, strict=True)
+                ]
+                self._log(logger, name, images)
+
+    def curves(
+        self, name: str, x: np.ndarray, ys: Mapping[str, np.ndarray], x_title: str, title: str
+    ) -> None:
+        """Shows line charts that can be zoomed, in W&B alone.
+
+        Args:
+            name: Of the chart.
+            x: [B].
+            ys: [B] by the name of the line; what is not finite is left out.
+            x_title: What ``x`` is, with its unit.
+            title: What the lines are, with their unit.
+        """
+        for logger in self.loggers:
+            if isinstance(logger, WandbLogger):
+                import wandb
+
+                chart = wandb.plot.line_series(
+                    xs=[x[np.isfinite(y)].tolist() for y in ys.values()],
+                    ys=[y[np.isfinite(y)].tolist() for y in ys.values()],
+                    keys=list(ys),
+                    title=title,
+                    xname=x_title,
+                    split_table=True,  # in a section of its own
+                )
+                self._log(logger, name, chart)
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Shows a table, in W&B alone; a number that is not finite is an empty cell."""
+        for logger in self.loggers:
+            if isinstance(logger, WandbLogger):
+                import wandb
+
+                data = [[None if _has_no_json(cell) else cell for cell in row] for row in rows]
+                table = wandb.Table(columns=list(columns), data=data)
+                self._log(logger, name, table)
+
+    def page(self, name: str, path: Path) -> None:
+        """Shows a self-contained HTML file, in W&B alone."""
+        for logger in self.loggers:
+            if isinstance(logger, WandbLogger):
+                import wandb
+
+                self._log(logger, name, wandb.Html(path, inject=False))
+
+    def scalars(self, values: Mapping[str, float]) -> None:
+        """Logs numbers, by their whole keys, with every logger."""
+        for logger in self.loggers:
+            logger.log_metrics(dict(values), self.step)
+
+    def _log(self, logger: WandbLogger, name: str, content: Any) -> None:
+        logger.experiment.log({f"{self.prefix}/{name}": content, "trainer/global_step": self.step})
+
+
+def safe_name(name: str) -> str:
+    """A name that any file system takes; one that had to be changed ends in what tells it apart."""
+    safe = re.sub(r"[^\w.,=+-]+", "-", name).strip("-.")[:LONGEST_NAME]
+    if safe == name.replace(" ", "-"):
+        return safe
+    return f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:6]}".lstrip("-")
+
+
+@cache
+def warn_once(line: str) -> None:
+    """Warns, and of the same again does nothing: Python itself forgets what it has warned of."""
+    warnings.warn(line, stacklevel=3)
+
+
+def _has_no_json(cell: Any) -> bool:
+    return isinstance(cell, float) and not math.isfinite(cell)
+
+
+def _drawn(figure: Figure) -> Image.Image:
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
