@@ -1,6 +1,21 @@
 """What people look at during and after a run, one file each."""
 
+from lightning_ras2s.callbacks.bandwise_quality import BandwiseQuality
 from lightning_ras2s.callbacks.denoised_files import DenoisedFiles
+from lightning_ras2s.callbacks.denoised_scenes import DenoisedScenes
 from lightning_ras2s.callbacks.evaluation_table import EvaluationTable
+from lightning_ras2s.callbacks.inspector import Inspector
+from lightning_ras2s.callbacks.model_artifact import ModelArtifact
+from lightning_ras2s.callbacks.region_masks import RegionMasks
+from lightning_ras2s.callbacks.spectral_curves import SpectralCurves
 
-__all__ = ["DenoisedFiles", "EvaluationTable"]
+__all__ = [
+    "BandwiseQuality",
+    "DenoisedFiles",
+    "DenoisedScenes",
+    "EvaluationTable",
+    "Inspector",
+    "ModelArtifact",
+    "RegionMasks",
+    "SpectralCurves",
+]

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules import Scene, write_scene
+from lightning_ras2s.pictures.colour import Display
 
 LARGEST_MAT = 2**31  # bytes
 
@@ -18,7 +19,7 @@ class DenoisedFiles(L.Callback):
     """Writes the denoised scenes of a test that have no reference, each with a picture.
 
     ``<scene>.mat`` (or .h5, beyond 2 GiB) is in the units of the publisher's file; ``<scene>.png``
-    shows three bands of it, noisy beside denoised.
+    shows it in true colour, or three of its bands, noisy beside denoised.
 
     Args:
         folder: Where they go.
@@ -51,14 +52,11 @@ class DenoisedFiles(L.Callback):
             ending = ".mat" if scene.cube.nbytes < LARGEST_MAT else ".h5"
             path = write_scene(scene, self.folder / f"{name}{ending}")
             noisy = batch["noisy"][number].float().cpu().numpy()
-            draw_pair(noisy, scene.cube).save(path.with_suffix(".png"))
+            draw_pair(noisy, scene).save(path.with_suffix(".png"))
             rank_zero_info(f"Denoised: {path}")
 
 
-def draw_pair(noisy: np.ndarray, denoised: np.ndarray) -> Image.Image:
-    """Three bands of two cubes [B, H, W], side by side with the same stretch."""
-    bands = [round(share * (len(noisy) - 1)) for share in (5 / 6, 1 / 2, 1 / 6)]  # long waves red
-    left, right = (cube[bands].transpose(1, 2, 0) for cube in (noisy, denoised))
-    low, high = np.percentile(right, (1, 99), axis=(0, 1))
-    pair = (np.concatenate([left, right], axis=1) - low) / np.maximum(high - low, 1e-6)
-    return Image.fromarray((pair.clip(0, 1) * 255).round().astype(np.uint8))
+def draw_pair(noisy: np.ndarray, denoised: Scene) -> Image.Image:
+    """A cube [B, H, W] and the scene that it became, side by side with the same stretch."""
+    display = Display(denoised.cube, denoised.wavelengths)
+    return Image.fromarray(np.concatenate([display(noisy), display(denoised.cube)], axis=1))

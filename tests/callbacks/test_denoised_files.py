@@ -12,6 +12,7 @@ from datamodules.samples import REAL
 from datamodules.scene import Measured
 from lightning_ras2s import HSIDenoiser
 from lightning_ras2s.callbacks import DenoisedFiles, EvaluationTable
+from lightning_ras2s.callbacks.denoised_files import draw_pair
 
 torch.set_num_threads(1)
 NOISY = np.random.default_rng(0).integers(100, 900, (7, 20, 24)).astype(np.float32)
@@ -56,3 +57,14 @@ def test_a_scene_without_reference_is_written_in_its_units_with_a_picture(tmp_pa
     assert picture.shape == (20, 48, 3)
     row, column = np.unravel_index(NOISY[1].argmax(), (20, 24))
     assert picture[row, 24 + column, 2] > 250  # the short waves are blue; denoised on the right
+
+
+def test_the_picture_is_in_true_colour_where_the_wavelengths_allow_it():
+    wavelengths = np.arange(400.0, 701.0, 10.0)
+    cube = np.zeros((31, 10, 12), np.float32)
+    cube[wavelengths > 600, :, :6] = 1  # red on the left
+    cube[wavelengths < 480, :, 6:] = 1
+    picture = np.asarray(draw_pair(0.5 * cube, Scene("plot", cube, wavelengths)))
+    assert picture.shape == (10, 24, 3)
+    assert picture[5, [3, 9, 15, 21]].argmax(axis=1).tolist() == [0, 2, 0, 2]
+    assert picture[5, 3, 0] < picture[5, 15, 0]  # noisy on the left, with the same stretch
