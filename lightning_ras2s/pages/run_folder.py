@@ -1,0 +1,185 @@
+"""What a run has left in its folder. What is missing or half written is empty, never an error."""
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from lightning_ras2s.evaluation import MEAN, Row
+from lightning_ras2s.metrics import METRICS
+
+RUNS = Path("runs")
+RECORDS = ("run.json", "config.yaml")  # either makes a folder a run
+RESULTS = ("metrics.csv", "evaluation.csv")
+PARTS = {"wandb", "checkpoints", "pictures", "inspector", "denoised"}  # not runs, and can be large
+TIME = "%Y-%m-%d_%H-%M-%S"
+NAMES = ("dataset", "noise_case", "method", "scene")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder, read when asked.
+
+    Args:
+        path: The folder.
+    """
+
+    path: Path
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """``run.json``: what was run, on what, and how it ended."""
+        try:
+            record = json.loads(self._text("run.json"))
+        except (ValueError, RecursionError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    @cached_property
+    def config(self) -> str:
+        """``config.yaml``."""
+        return self._text("config.yaml")
+
+    @cached_property
+    def metrics(self) -> list[dict[str, float]]:
+        """The rows of ``metrics.csv``, each with the columns that it has a number for."""
+        return [
+            {name: float(cell) for name, cell in row.items() if _is_number(cell)}
+            for row in self._rows("metrics.csv")
+        ]
+
+    @cached_property
+    def evaluation(self) -> list[Row]:
+        """The rows of ``evaluation.csv``; a metric that is not a number is nan."""
+        return [
+            {name: row[name] for name in NAMES}
+            | {m: float(row[m]) if _is_number(row.get(m)) else math.nan for m in METRICS}
+            for row in self._rows("evaluation.csv")
+            if all(row.get(name) for name in NAMES)
+        ]
+
+    @property
+    def means(self) -> list[Row]:
+        """The rows of the evaluation that are means over scenes."""
+        return [row for row in self.evaluation if row["scene"] == MEAN]
+
+    @property
+    def scenes(self) -> list[Row]:
+        """The rows of the evaluation that are not means."""
+        return [row for row in self.evaluation if row["scene"] != MEAN]
+
+    @property
+    def best_validation(self) -> dict[str, float]:
+        """The row of ``metrics.csv`` with the highest finite validation PSNR; empty without any."""
+        rows = [row for row in self.metrics if math.isfinite(row.get("val/psnr_db", math.nan))]
+        return max(rows, key=lambda row: row["val/psnr_db"], default={})
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's name."""
+        return str(self.record.get("experiment") or self.path.absolute().parent.name)
+
+    @property
+    def status(self) -> str:
+        """running, finished, stopped or failed; empty for a run that kept no record."""
+        return str(self.record.get("status") or "")
+
+    @property
+    def started(self) -> datetime | None:
+        """When it started, by its record or by the folder's name."""
+        if started := _time(self.record.get("started")):
+            return started
+        try:
+            return _time(datetime.strptime(self.path.name, TIME).isoformat())
+        except ValueError:
+            return None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None while it runs."""
+        started, finished = _time(self.record.get("started")), _time(self.record.get("finished"))
+        if started is None or finished is None:
+            return None
+        return finished.timestamp() - started.timestamp()
+
+    @property
+    def commit(self) -> str:
+        """The Git commit that was run."""
+        return str(self.record.get("git_commit") or "")
+
+    @property
+    def pictures(self) -> list[Path]:
+        """``pictures/<stage>/<topic>_<name>.png``."""
+        return sorted(self.path.glob("pictures/*/*.png"))
+
+    @property
+    def inspectors(self) -> list[Path]:
+        """``inspector/*.html``."""
+        return sorted(self.path.glob("inspector/*.html"))
+
+    @property
+    def changed(self) -> int:
+        """When the newest of the files that a report shows was written, in ns."""
+        files = [self.path / name for name in (*RECORDS, *RESULTS)]
+        files += [self.path / "pictures", self.path / "inspector"]
+        files += [*self.pictures, *self.inspectors]
+        return max((file.stat().st_mtime_ns for file in files if file.exists()), default=0)
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def _rows(self, name: str) -> Iterator[dict[str, Any]]:
+        text = self._text(name)
+        whole = text[: text.rfind("\n") + 1]  # the last line may still be being written
+        with suppress(csv.Error):  # what is behind it is not read
+            yield from csv.DictReader(StringIO(whole, newline=""))
+
+
+def find_runs(folder: Path) -> list[RunFolder]:
+    """All runs in a folder at any depth, the newest first; each once, though links lead to it."""
+    runs, seen = [], set()
+    for path, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(path)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        is_run = any(name in files for name in RECORDS)
+        skipped = PARTS if is_run else {"wandb"}
+        folders[:] = [name for name in folders if name not in skipped]
+        if is_run:
+            runs.append(RunFolder(Path(path)))
+    return sorted(runs, key=_start, reverse=True)
+
+
+def _start(run: RunFolder) -> tuple[float, str]:
+    started = run.started
+    return (started.timestamp() if started else run.changed / 1e9, str(run.path))
+
+
+def _is_number(cell: Any) -> bool:
+    try:
+        float(cell)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+        time.timestamp()  # of the years 1 and 9999, some have none
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return time

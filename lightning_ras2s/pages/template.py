@@ -1,0 +1,56 @@
+"""What the web pages share: templates that escape all that they are given, and how values read."""
+
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from lightning_ras2s.evaluation import HEADERS
+from lightning_ras2s.pages.result_tables import number
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def render(template: str, **values: Any) -> str:
+    """Fills in one of the templates; names, configs and records are foreign text to it."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("lightning_ras2s.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": duration, "moment": moment, "words": words}
+    environment.globals |= {"number": number, "HEADERS": HEADERS}
+    return environment
+
+
+def duration(seconds: float | None) -> str:
+    """42 s, 3 min 5 s, 2 h 7 min or 3 d 4 h."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def moment(time: datetime | None) -> str:
+    """2026-11-22 17:26."""
+    return time.strftime("%Y-%m-%d %H:%M") if time else ""
+
+
+def words(key: Any) -> str:
+    """A key as words: ``train_scenes`` is train scenes."""
+    return str(key).replace("_", " ")
