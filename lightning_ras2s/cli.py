@@ -3,8 +3,8 @@
 import argparse
 import logging
 import os
-import shutil
-import subprocess
+import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -18,14 +18,29 @@ import lightning as L
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf.errors import OmegaConfBaseException
 
 from datamodules import DataError, HSIDataModule
+from lightning_ras2s import run_record
+from lightning_ras2s.account import AccountError, has_account
+from lightning_ras2s.callbacks import (
+    BandwiseQuality,
+    DenoisedScenes,
+    Inspector,
+    RegionMasks,
+    SpectralCurves,
+)
 from lightning_ras2s.module import HSIDenoiser, NonFiniteLossError
+from lightning_ras2s.pages.report import write_report
 from lightning_ras2s.weights import read_checkpoint
 
 SUBCOMMANDS = ("fit", "validate", "test")
+LOOKS = {  # options of their own, so that they can be overridden one by one
+    callback.topic: callback
+    for callback in (DenoisedScenes, SpectralCurves, RegionMasks, BandwiseQuality, Inspector)
+}
 TRACEBACK = "RAS2S_TRACEBACK"  # set it to see where an error comes from
 RUN_DIR = "RAS2S_RUN_DIR"  # tells the processes that Lightning launches the folder of their run
 
@@ -43,10 +58,19 @@ class Parser(LightningArgumentParser):
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Writes ``config.yaml`` into the run's folder and tells the loggers what is run.
+    """Writes ``config.yaml`` and ``run.json`` into the run's folder and tells W&B what is run.
 
-    The file keeps ``${run_dir}`` in place of the folder, so that a rerun gets one of its own.
+    ``config.yaml`` keeps ``${run_dir}`` in place of the folder, so that a rerun gets its own.
+
+    Args:
+        args: As for Lightning's.
+        command: The command line.
+        kwargs: As for Lightning's.
     """
+
+    def __init__(self, *args: Any, command: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.command = command
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Lightning calls this once, on rank 0."""
@@ -56,10 +80,11 @@ class SaveRunConfig(SaveConfigCallback):
         run_dir.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(_with_run_dir(config, str(run_dir)), sort_keys=False)
         (run_dir / self.config_filename).write_text(text)
+        run_record.start(run_dir, self.command, trainer)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(
-                    {"config": self.config.as_dict(), "git_commit": git_commit()},
+                    {"config": self.config.as_dict(), "git_commit": run_record.git_commit()},
                     allow_val_change=True,
                 )
 
@@ -85,8 +110,11 @@ class RAS2SCLI(LightningCLI):
         return {name: known[name] for name in SUBCOMMANDS}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The run's folder; and one seed for the weights, the patches and the noise."""
+        """The run's folder; what is looked at; one seed for weights, patches, noise and pixels."""
         parser.add_argument("--run_dir", default=os.environ[RUN_DIR], help="the run's folder")
+        for name, callback in LOOKS.items():
+            parser.add_lightning_class_args(callback, name)
+        parser.link_arguments("seed_everything", "spectra.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
 
     def _parse_ckpt_path(self) -> None:
@@ -102,19 +130,15 @@ class RAS2SCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Keeps W&B inside the run's folder, and offline without an account."""
-        run_dir = Path(self.config[self.subcommand].run_dir).absolute()
+        os.environ[RUN_DIR] = self.config[self.subcommand].run_dir
+        run_dir = Path(os.environ[RUN_DIR]).absolute()
         for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
             os.environ[variable] = str(run_dir / "wandb")
         os.environ.setdefault("WANDB_SILENT", "true")
         loggers = str(self.config[self.subcommand].trainer.logger)
-        mode = os.environ.get("WANDB_MODE")
-        if "Wandb" in loggers and mode in (None, "online"):
+        if "Wandb" in loggers and not has_account() and "WANDB_MODE" not in os.environ:
             import wandb
 
-            if wandb.login(prompt=False, verify=False):
-                return
-            if mode == "online":
-                raise UserError("WANDB_MODE=online, but no account: run wandb login, or unset it")
             wandb.setup(wandb.Settings(mode="offline"))
 
     def instantiate_classes(self) -> None:
@@ -130,6 +154,22 @@ class RAS2SCLI(LightningCLI):
         self.trainer.test(
             self.model, datamodule=self.datamodule, ckpt_path=checkpoint or None, verbose=False
         )
+        self._report()
+
+    def after_validate(self) -> None:
+        """Writes the run's page."""
+        self._report()
+
+    def after_test(self) -> None:
+        """Writes the run's page."""
+        self._report()
+
+    def _report(self) -> None:
+        if self.trainer.is_global_zero:
+            run_dir = Path(os.environ[RUN_DIR])
+            run_record.update(run_dir, data=run_record.data_facts(self.trainer))
+            run_record.finish(run_dir, "finished")
+            rank_zero_info(f"Report: {write_report(run_dir)}")
 
 
 def one_line(message: str) -> str:
@@ -160,15 +200,6 @@ def _seed(seed_everything: int | bool) -> int:
     return seed_everything
 
 
-def git_commit() -> str | None:
-    """The commit of the working directory, with ``-dirty`` behind it if there are changes."""
-    if shutil.which("git") is None:
-        return None
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.strip() or None
-
-
 def _config_files(args: Sequence[str]) -> list[Path]:
     """The files given with -c.
 
@@ -189,14 +220,18 @@ def _config_files(args: Sequence[str]) -> list[Path]:
 def _choose_run_dir(args: Sequence[str]) -> None:
     """Names the run's folder after the last config file and the time, once for all its processes.
 
-    A rerun of the config.yaml of a run is filed under that run's experiment.
+    A rerun of a run's config.yaml is filed under that run's experiment, one of a sweep's best.yaml
+    under the sweep.
     """
     files = _config_files(args)
     if RUN_DIR in os.environ and "LOCAL_RANK" in os.environ:
         return
     last = files[-1] if files else Path("unnamed.yaml")
-    experiment = last.absolute().parents[1].name if last.name == "config.yaml" else last.stem
-    folder = Path("runs", experiment, f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    above = {"config.yaml": 1, "best.yaml": 0}
+    experiment = last.absolute().parents[above[last.name]].name if last.name in above else last.stem
+    run_id = os.environ.get("WANDB_RUN_ID")  # set by W&B's agents, which may start at once
+    time = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    folder = Path("runs", experiment, f"{time}_{run_id}" if run_id else time)
     copies = (folder.with_name(f"{folder.name}_{n}") for n in count(2))
     os.environ[RUN_DIR] = str(next(f for f in chain([folder], copies) if not f.exists()))
 
@@ -208,8 +243,23 @@ def _silence_clutter() -> None:
     """
     rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     rank_zero.addFilter(lambda record: "litlogger" not in record.getMessage())
-    for message in ("Experiment logs directory", ".*LeafSpec", ".*sync_dist=True"):
+    for message in (
+        "Experiment logs directory",
+        ".*LeafSpec",
+        ".*sync_dist=True",
+        ".*flops_per_batch",
+    ):
         warnings.filterwarnings("ignore", message=message)
+
+
+def _note_failure(run_dir: Path, cause: str | BaseException | None) -> None:
+    """Notes why a run has not come to its end; signals end it by what is no ``Exception``."""
+    if isinstance(cause, Exception):
+        cause = f"{type(cause).__name__}: {cause}"
+    if isinstance(cause, str):
+        run_record.finish(run_dir, "failed", cause)
+    else:
+        run_record.finish(run_dir, "stopped")
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -219,16 +269,18 @@ def main(args: Sequence[str] | None = None) -> int:
         args: The command line, by default that of the process.
 
     Returns:
-        The exit code: 0, or 2 for a mistake of the user's, which is told in one line on stderr.
+        The exit code: 0; 2 for a mistake of the user's, which is told in one line on stderr; 143
+        if SIGTERM has ended the run.
     """
     jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     # On each file alone, interpolation would miss what a later file or flag overrides.
     options = {"parser_mode": "omegaconf+", "usage": argparse.SUPPRESS}
     parser_options: dict[str, Any] = options | dict.fromkeys(SUBCOMMANDS, options)
     _silence_clutter()
-    code = 2
+    given = sys.argv[1:] if args is None else list(args)
+    code, message = 2, ""
     try:
-        _choose_run_dir(sys.argv[1:] if args is None else args)
+        _choose_run_dir(given)
         RAS2SCLI(
             HSIDenoiser,
             HSIDataModule,
@@ -236,12 +288,15 @@ def main(args: Sequence[str] | None = None) -> int:
             parser_class=Parser,
             auto_configure_optimizers=False,
             save_config_callback=SaveRunConfig,
-            save_config_kwargs={"save_to_log_dir": False},
+            save_config_kwargs={
+                "save_to_log_dir": False,
+                "command": shlex.join(["python", "-m", "lightning_ras2s", *given]),
+            },
             parser_kwargs=parser_options,
             args=args if args is None else list(args),
         )
         code = 0
-    except (UserError, DataError, NonFiniteLossError, FileNotFoundError) as error:
+    except (UserError, AccountError, DataError, NonFiniteLossError, FileNotFoundError) as error:
         message = str(error)
     except OmegaConfBaseException as error:
         message = one_line(str(error.msg))
@@ -249,9 +304,13 @@ def main(args: Sequence[str] | None = None) -> int:
         if os.environ.get(TRACEBACK):
             raise
         message = f"{one_line(str(error))} ({TRACEBACK}=1 shows where)"
+    except SIGTERMException:
+        code = 128 + signal.SIGTERM
     finally:
+        if code and RUN_DIR in os.environ and run_record.is_own(Path(os.environ[RUN_DIR])):
+            _note_failure(Path(os.environ[RUN_DIR]), message or sys.exc_info()[1])
         if "wandb" in sys.modules:
             sys.modules["wandb"].finish(exit_code=code)
-    if code:
+    if message:
         print(f"error: {message}", file=sys.stderr)  # noqa: T201
     return code

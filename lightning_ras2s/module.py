@@ -18,6 +18,11 @@ from lightning_ras2s.schedules import Schedule, cosine_factor, paper_factor
 Batch = dict[str, Any]
 
 
+def count_patches(batch: Batch) -> int:
+    """The number of patches, or scenes, in a batch."""
+    return len(batch["index"])
+
+
 class NonFiniteLossError(RuntimeError):
     """Training has diverged; the message names the step and what to change."""
 
@@ -110,8 +115,13 @@ class HSIDenoiser(L.LightningModule):
                 f"{rate:g}: lower model.learning_rate, raise model.warmup_steps or set "
                 "trainer.gradient_clip_val"
             )
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["index"]))
+        self.log("train/loss", loss, prog_bar=True, batch_size=count_patches(batch))
         return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Logs the norm of all gradients together, before they are clipped."""
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        self.log("train/grad_norm", torch.nn.utils.get_total_norm(gradients))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Has a training that ends by its number of steps validated, and so kept, as by epochs."""

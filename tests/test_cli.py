@@ -4,17 +4,22 @@ import csv
 import json
 import os
 import re
-import struct
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from PIL import Image
 
+from datamodules import IndianPines
 from datamodules.__main__ import main as prepare_data
 from datamodules.collection import scene_list
-from lightning_ras2s import RAS2S, cli
+from lightning_ras2s import RAS2S, HSIDenoiser, cli, load_network
 from tests.miniatures import icvl
+from tests.wandb_files import WandbFiles
 
 torch.set_num_threads(1)
 
@@ -25,7 +30,7 @@ TINY = (
     "--model.test_bands=0",
     "--trainer.max_steps=2",
     "--data.patches_per_epoch=16",
-    "--seed_everything=3",
+    "--seed_everything=5",
     "--data.test_noise=[mixture]",
     "--trainer.accelerator=cpu",
 )
@@ -66,27 +71,6 @@ def only_run(folder):
     return run
 
 
-def wandb_records(run):
-    """The records of an offline run: a LevelDB log behind 7 bytes of header."""
-    from wandb.proto import wandb_internal_pb2
-
-    (path,) = run.glob("wandb/offline-run-*/run-*.wandb")
-    data, position, buffer = path.read_bytes(), 7, b""
-    while position + 7 <= len(data):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
-        buffer += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(buffer)
-            buffer = b""
-            yield record
-
-
 def test_fit_trains_tests_and_leaves_a_complete_run_that_its_config_reruns(folder):
     assert cli.main(["fit", *files("quickstart"), *TINY]) == 0
     run = only_run(folder)
@@ -94,7 +78,7 @@ def test_fit_trains_tests_and_leaves_a_complete_run_that_its_config_reruns(folde
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     with (run / "metrics.csv").open() as file:
         logged = list(csv.DictReader(file))
-    assert any(row["val/psnr_db"] for row in logged)
+    assert any(float(row["val/psnr_db"] or 0) > 10 for row in logged)
     with (run / "evaluation.csv").open() as file:
         evaluation = list(csv.DictReader(file))
     assert {row["method"] for row in evaluation} == {"Noisy", "Median 3x3x3", "RAS2S"}
@@ -106,26 +90,29 @@ def test_fit_trains_tests_and_leaves_a_complete_run_that_its_config_reruns(folde
     import wandb
 
     wandb.teardown()  # flushes the file
-    records = list(wandb_records(run))
-    config = {
-        u.key: json.loads(u.value_json)
-        for r in records
-        if r.WhichOneof("record_type") in ("run", "config")
-        for u in (r.run.config if r.HasField("run") else r.config).update
-    }
-    assert config["config"]["model"]["network"]["init_args"]["channels"] == 2
-    assert "git_commit" in config
-    keys = {
-        ".".join(item.nested_key) or item.key
-        for r in records
-        if r.WhichOneof("record_type") == "history"
-        for item in r.history.item
-    }
-    assert {"val/psnr_db", "test/psnr_db"} <= keys
-    assert list(run.glob("wandb/offline-run-*/files/media/table/evaluation_*.table.json"))
+    logged = WandbFiles(run)
+    assert logged.config["config"]["model"]["network"]["init_args"]["channels"] == 2
+    assert "git_commit" in logged.config
+    assert logged.logged("val/psnr_db")
+    assert logged.table("evaluation")["data"][-1][2:4] == ["RAS2S", "mean"]
+    records = logged.records
+    artifacts = [r.artifact for r in records if r.HasField("artifact")]
+    (model,) = [artifact for artifact in artifacts if artifact.type == "model"]
+    (kept,) = model.manifest.contents
+    assert set(model.aliases) == {"best", "latest"}
+    assert Path(kept.local_path).read_bytes() == (run / "checkpoints/best.ckpt").read_bytes()
+
+    record = json.loads((run / "run.json").read_text())
+    assert (record["status"], record["error"]) == ("finished", None)
+    assert record["started"] <= record["finished"]
+    assert shlex.split(record["command"])[3:] == ["fit", *files("quickstart"), *TINY]
+    assert record["wandb"]["id"] == next(r.run.run_id for r in records if r.HasField("run"))
+    scenes = {"train_scenes": 1, "val_scenes": 1, "test_scenes": 1}
+    assert record["data"] == {"name": "indian_pines", **scenes}
+    assert record["hardware"]["device"] == "CPU"
 
     saved = yaml.safe_load((run / "config.yaml").read_text())
-    assert saved["seed_everything"] == 3
+    assert saved["seed_everything"] == 5
     assert "seed" not in saved["data"]["init_args"]  # it is seed_everything
 
     (folder / "runs").rename(folder / "before")
@@ -135,6 +122,127 @@ def test_fit_trains_tests_and_leaves_a_complete_run_that_its_config_reruns(folde
     assert again.parent.name == "quickstart"
     assert (again / "evaluation.csv").read_bytes() == (first / "evaluation.csv").read_bytes()
     assert not [p for p in folder.iterdir() if p.name not in ("runs", "before")]
+
+
+def test_wandb_holds_what_the_best_weights_make_of_the_test_scene(folder):
+    assert cli.main(["fit", *files("quickstart"), *TINY]) == 0
+    run = only_run(folder)
+
+    import wandb
+
+    wandb.teardown()  # flushes the file
+    logged = WandbFiles(run)
+    data = IndianPines(test_noise=["mixture"], seed=5)
+    data.setup("test")
+    noisy = data.test_set[0]["noisy"][None]
+    network = load_network(run / "checkpoints" / "best.ckpt")
+    name = "indian_pines_test mixture"
+
+    for source in ("encoded", "embedding"):
+        masks = network.region_masks(noisy, source=source)
+        key = f"regions/test/{name} {source}"
+        panel = logged.logged(key)[-1]
+        for number, band in enumerate((25, 75, 125, 175)):
+            assert panel["captions"][number].startswith(f"band {band}, ")
+            for kind in ("spatial", "spectral"):
+                file = logged.files / panel["all_masks"][number][kind]["path"]
+                expected = getattr(masks, kind)[0, band].numpy()
+                np.testing.assert_array_equal(np.asarray(Image.open(file)), expected)
+            labels = logged.config["_wandb"]["mask/class_labels"][f"{key}_wandb_delimeter_{kind}"]
+            assert labels["value"] == {"0": "region 1", "1": "region 2", "2": "region 3"}
+
+    with torch.inference_mode():
+        denoised = network(noisy)[0]
+    order = data.scenes("test")[0].wavelengths.argsort(kind="stable")
+    tables = {key for row in logged.history for key in row if "Tables/spectra/test/" in key}
+    assert len(tables) == 4
+    for key in tables:
+        pixel = re.search(r"pixel (\d+),(\d+)_table", key)
+        table = logged.table(key)["data"]
+        spectrum = [value for _, line, value in table if line == "denoised"]
+        expected = denoised[order, int(pixel[1]), int(pixel[2])]
+        np.testing.assert_allclose(spectrum, expected, rtol=1e-5, atol=1e-6)
+
+    (page,) = (run / "inspector").iterdir()
+    held = logged.files / logged.logged(f"inspector/test/{name}")[-1]["path"]
+    assert held.read_bytes() == page.read_bytes()
+    report = (run / "report.html").read_text()
+    assert "inspector/indian_pines_test_mixture.html" in report
+
+
+def test_what_is_looked_at_is_chosen_by_flags(folder, capsys):
+    given = ["--spectra.pixels=[[3, 7], [999, 0]]", "--regions.bands=[5]", "--seed_everything=5"]
+    shown = printed_config(capsys, *files("quickstart"), *given)
+    assert shown["spectra"]["pixels"] == [[3, 7], [999, 0]]
+    with pytest.warns(UserWarning, match="has no pixel 999,0"):
+        assert cli.main(["fit", *files("quickstart"), *TINY, *given]) == 0
+
+    import wandb
+
+    wandb.teardown()  # flushes the file
+    keys = {key for row in WandbFiles(only_run(folder)).history for key in row}
+    name = "spectra/test/indian_pines_test mixture"
+    assert {key for key in keys if key.startswith(f"Custom Chart Tables/{name}")} == {
+        f"Custom Chart Tables/{name} pixel 3,7_table"
+    }
+
+
+def test_a_run_that_fails_says_so_in_its_record(folder, capsys):
+    assert cli.main(["fit", *files("quickstart"), *TINY, "--model.learning_rate=1e38"]) == 2
+    record = json.loads((only_run(folder) / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert record["error"].startswith("the loss is ")
+    assert f"error: {record['error']}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "error"),
+    [
+        (KeyboardInterrupt(), "stopped", None),
+        (SIGTERMException(), "stopped", None),
+        (RuntimeError("out of luck"), "failed", "RuntimeError: out of luck"),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "bug"],
+)
+def test_the_record_tells_a_run_that_was_stopped_from_one_that_failed(
+    raised, status, error, folder, monkeypatch
+):
+    def training_step(self, batch, batch_idx):
+        raise raised
+
+    monkeypatch.setattr(HSIDenoiser, "training_step", training_step)
+    try:
+        code = cli.main(["fit", *files("quickstart"), *TINY])
+    except (SystemExit, RuntimeError) as end:
+        code = getattr(end, "code", 1)
+    assert code == (143 if isinstance(raised, SIGTERMException) else 1)
+    record = json.loads((only_run(folder) / "run.json").read_text())
+    assert (record["status"], record["error"]) == (status, error)
+
+
+def test_a_mistake_in_the_folder_of_an_earlier_run_leaves_its_record(folder, capsys):
+    assert cli.main(["fit", *files("quickstart"), *TINY]) == 0
+    run = only_run(folder)
+    record = json.loads((run / "run.json").read_text()) | {"process": os.getpid() + 1}
+    (run / "run.json").write_text(json.dumps(record))
+    mistake = ["--model.network.attention_bands=4", f"--run_dir={run}"]
+    assert cli.main(["fit", *files("quickstart"), *TINY, *mistake]) == 2
+    assert json.loads((run / "run.json").read_text()) == record
+
+
+def test_a_validation_that_is_not_finite_ends_no_run(folder):
+    assert cli.main(["fit", *files("quickstart"), *TINY, "--seed_everything=3"]) == 0
+    with (only_run(folder) / "metrics.csv").open() as file:
+        values = [row["val/psnr_db"] for row in csv.DictReader(file)]
+    assert "nan" in values  # 2 channels, hardly trained, explode over 200 bands
+
+
+def test_a_wandb_run_goes_on_under_its_id(folder, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "again123")
+    assert cli.main(["fit", *files("quickstart"), *TINY]) == 0
+    run = only_run(folder)
+    assert run.name.endswith("_again123")  # agents of W&B may start in the same second
+    assert json.loads((run / "run.json").read_text())["wandb"]["id"] == "again123"
 
 
 def test_any_weights_are_evaluated(folder, capsys):

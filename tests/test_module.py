@@ -75,6 +75,20 @@ def test_training_loss_is_that_of_the_noisy_patches():
     assert loss.item() > (0.5 * batch["noisy"] - batch["clean"]).square().mean().item()
 
 
+def test_the_logged_norm_is_of_all_gradients_before_they_are_clipped(tmp_path):
+    norms = []
+
+    class Watched(HSIDenoiser):
+        def on_after_backward(self):
+            squares = [p.grad.double().square().sum() for p in self.parameters()]
+            norms.append(sum(squares).sqrt().item())
+
+    clipped = trainer(tmp_path, limit_train_batches=1, gradient_clip_val=1e-3)
+    clipped.fit(Watched(RAS2S(channels=2)), data())
+    assert norms[0] > 1e-2
+    assert clipped.callback_metrics["train/grad_norm"].item() == pytest.approx(norms[0], rel=1e-5)
+
+
 def test_test_has_a_row_per_scene_case_and_method(tmp_path):
     module = data(test_noise=["gaussian30", "mixture"])
     denoiser = HSIDenoiser(Scale(0.5), baselines=["Median 3x3x3"])
