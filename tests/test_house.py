@@ -111,7 +111,7 @@ def test_help_lists_every_target():
 def make(*arguments, **environment):
     """Runs make in this environment instead of its own."""
     return subprocess.run(
-        ["make", *arguments, "INSTALLED=", f"RUN={sys.executable}"],
+        ["make", *arguments, "INSTALLED=", f"INTERPRETER={sys.executable}"],
         cwd=HOUSE,
         capture_output=True,
         text=True,
@@ -136,6 +136,21 @@ def test_make_trains_and_evaluates(tmp_path):
     assert evaluated.returncode == 0, evaluated.stderr
     rows = [run / "evaluation.csv" for run in (run_dir, tmp_path / "evaluation")]
     assert rows[0].read_bytes() == rows[1].read_bytes()
+    (run_dir / "report.html").unlink()
+    reported = make("report", f"RUN={run_dir}")
+    assert reported.stdout.strip() == str(run_dir / "report.html")
+    assert "<html" in (run_dir / "report.html").read_text()
+
+
+@needs_make
+def test_make_tells_the_sweeps_and_a_port_that_cannot_be():
+    sweep = make("sweep", "SWEEP=nope")
+    assert sweep.returncode == 2
+    assert "there is no sweep 'nope'" in sweep.stderr
+    assert "regions" in sweep.stderr
+    dashboard = make("dashboard", "ARGS=--port 99999")
+    assert dashboard.returncode == 2
+    assert "error: no dashboard on port 99999" in dashboard.stderr
 
 
 @needs_make
