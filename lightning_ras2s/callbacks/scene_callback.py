@@ -1,6 +1,7 @@
 """What the callbacks that look at scenes share: which scenes, when, and on which process."""
 
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class View:
         }
 
 
-class SceneCallback(L.Callback):
+class SceneCallback(L.Callback, ABC):
     """Looks at the same scenes again and again, and shows what it has seen.
 
     The process that has a scene looks at it and keeps only what will be shown; the first process
@@ -76,13 +77,13 @@ class SceneCallback(L.Callback):
         self._watched: dict[str, set[int]] = {}
         self._seconds, self._since = 0.0, time.perf_counter()
 
+    @abstractmethod
     def look(self, view: View, network: nn.Module) -> Any:
         """Takes from a scene what will be shown, small and without tensors; None for nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def show(self, looks: dict[EvaluationItem, Any], gallery: Gallery) -> None:
         """Shows what ``look`` gave for each scene and noise case."""
-        raise NotImplementedError
 
     def warn_once(self, message: str) -> None:
         """Warns, and never again with the same message."""
