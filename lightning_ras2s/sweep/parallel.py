@@ -45,7 +45,8 @@ def page(
         rangefont={"size": 1, "color": "rgba(0,0,0,0)"},
     )
     figure = graph_objects.Figure(lines)
-    title = f"{config.get('name', 'sweep')}: {len(trials)} finished trials, the best dark"
+    plural = "s" if len(trials) > 1 else ""
+    title = f"{config.get('name', 'sweep')}: {len(trials)} finished trial{plural}, the best dark"
     figure.update_layout(title=title, height=560, margin={"l": 130, "r": 60, "t": 120, "b": 40})
     return figure.to_html(include_plotlyjs=True)
 
