@@ -278,10 +278,10 @@ def test_nothing_overlaps_or_sticks_out(inspected, size):
         return bottom <= box["y"] and box["y"] + box["height"] <= top
 
     inspected.eventually(is_stacked)
-    page = inspected.page.evaluate("document.documentElement.scrollWidth")
-    assert page <= width
+    inside = [f"document.documentElement.scrollWidth <= {width}"]
     if height == 900:
-        assert inspected.page.evaluate("document.documentElement.scrollHeight") <= height
+        inside.append(f"document.documentElement.scrollHeight <= {height}")
+    inspected.page.wait_for_function(" && ".join(inside))
 
 
 def test_the_heading_stays_on_one_line(open_page, tmp_path):
@@ -292,7 +292,7 @@ def test_the_heading_stays_on_one_line(open_page, tmp_path):
     inspected = Inspected(open_page(path))
     heading = inspected.page.get_by_text("Band 100: 1337.5 nm").locator("xpath=..")
     script = "e => [getComputedStyle(e).whiteSpace, e.scrollWidth <= e.clientWidth]"
-    assert heading.evaluate(script) == ["nowrap", True]
+    inspected.eventually(lambda: heading.evaluate(script) == ["nowrap", True])
 
 
 def test_a_cropped_scene_keeps_its_rows_and_columns(open_page, tmp_path, monkeypatch):
