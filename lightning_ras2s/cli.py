@@ -80,11 +80,11 @@ class SaveRunConfig(SaveConfigCallback):
         run_dir.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(_with_run_dir(config, str(run_dir)), sort_keys=False)
         (run_dir / self.config_filename).write_text(text)
-        run_record.start(run_dir, self.command, trainer)
+        record = run_record.start(run_dir, self.command, trainer)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(
-                    {"config": self.config.as_dict(), "git_commit": run_record.git_commit()},
+                    {"config": self.config.as_dict(), "git_commit": record["git_commit"]},
                     allow_val_change=True,
                 )
 

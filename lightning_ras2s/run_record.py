@@ -18,8 +18,8 @@ FILE = "run.json"
 SOFTWARE = ("torch", "lightning", "torchmetrics", "wandb", "numpy")
 
 
-def start(run_dir: Path, command: str, trainer: L.Trainer) -> None:
-    """Writes the record of a run that begins.
+def start(run_dir: Path, command: str, trainer: L.Trainer) -> dict[str, Any]:
+    """Writes the record of a run that begins, and returns it.
 
     Args:
         run_dir: The run's folder; its parent is named after the experiment.
@@ -41,6 +41,7 @@ def start(run_dir: Path, command: str, trainer: L.Trainer) -> None:
         "wandb": _wandb_run(trainer),
     }
     _write(run_dir / FILE, record)
+    return record
 
 
 def update(run_dir: Path, **facts: Any) -> None:

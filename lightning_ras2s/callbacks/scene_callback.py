@@ -216,8 +216,9 @@ def _told_apart(seen: Sequence[tuple[EvaluationItem, Any]]) -> dict[EvaluationIt
 
 def _known(wavelengths: Tensor | None, number: int) -> np.ndarray | None:
     """The wavelengths of a scene, [B]; None if one of them is not a number."""
-    known = wavelengths is not None and bool(wavelengths[number].isfinite().all())
-    return wavelengths[number].double().cpu().numpy() if known and wavelengths is not None else None
+    if wavelengths is None or not wavelengths[number].isfinite().all():
+        return None
+    return wavelengths[number].double().cpu().numpy()
 
 
 def _gather(seen: dict[int, Any]) -> dict[int, Any]:
