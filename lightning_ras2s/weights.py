@@ -38,9 +38,9 @@ _DECODER: _Names = {
     "attention.conv": ("attention.conv1",),
     "autoregression.feedback_fusion": ("fution_layers",),
     "autoregression.state_fusion": ("decoder_layer1_b.fusion",),
-    "output.0": ("conv_out_1",),
-    "output.2": ("conv_out_2",),
-    "output.4": ("conv_out_3",),
+    "readout.conv1": ("conv_out_1",),
+    "readout.conv2": ("conv_out_2",),
+    "readout.conv3": ("conv_out_3",),
 }
 _PARTS: list[tuple[str, str, _Names]] = [
     ("encoder.embedding.", "encoder.", _EMBEDDING),

@@ -1,32 +1,32 @@
 """AAM: attention over the encoded states of adjacent bands."""
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_ras2s.networks.layers import accumulation_dtype
+from lightning_ras2s.networks import native
+from lightning_ras2s.networks.layers import accumulation_dtype, conv3x3, over_bands, read_ahead
 
 
-def window_indices(bands: int, attention_bands: int) -> Tensor:
-    """The window of every band, [B, L], of 0-based band indices.
+def window_indices(band: int, bands: int, attention_bands: int) -> list[int]:
+    """The window of a band: L consecutive 0-based bands around it, inside the cube.
 
-    L consecutive bands around each band, shifted at the ends so that they stay inside the cube.
-    With fewer bands than L, the indices are clamped instead.
+    At the ends it is shifted. With fewer bands than L, the indices are clamped instead.
     """
-    half = attention_bands // 2
-    offsets = torch.arange(attention_bands)
-    first = torch.arange(bands) - half
+    first = band - attention_bands // 2
     if bands >= attention_bands:
-        first = first.clamp(0, bands - attention_bands)
-    return (first[:, None] + offsets).clamp(0, bands - 1)
+        first = min(max(first, 0), bands - attention_bands)
+    return [min(max(first + offset, 0), bands - 1) for offset in range(attention_bands)]
 
 
 class AdjacentAttention(nn.Module):
     """Element-wise attention of the decoder's state over a window of encoded states.
 
     The paper's 3-D convolution, over [h, state_1, ..., state_L] as channels and (C, H, W) as the
-    volume, is computed as two 2-D convolutions with a banded kernel: one reads the window, for all
-    bands at once, the other the decoder's state. With L = 1 the attention is 1 everywhere.
+    volume, is computed as a 2-D convolution with a banded kernel, whose part that reads the window
+    goes ahead of the recurrence. With L = 1 the attention is 1 everywhere.
 
     Args:
         attention_bands: Length of the window L, odd.
@@ -36,40 +36,60 @@ class AdjacentAttention(nn.Module):
         super().__init__()
         self.conv = nn.Conv3d(attention_bands + 1, attention_bands, 3, padding=1)
 
-    def windows(self, states: Tensor) -> Tensor:
-        """Gathers the windows: states [B, N, C, H, W] -> [B, N, L C, H, W], band by channel."""
-        index = window_indices(len(states), self.conv.out_channels).to(states.device)
-        windows = [states.index_select(0, slot) for slot in index.unbind(1)]
-        return torch.cat(windows, dim=2)
+    def contexts(self, states: list[Tensor]) -> Iterator[Callable[[Tensor], Tensor]]:
+        """For each band, last to first, what makes its context of the decoder's state.
 
-    def read(self, windows: Tensor) -> Tensor:
-        """What the attention takes from the windows: [M, L C, H, W] -> [M, L C, H, W]."""
-        channels = windows.shape[1] // self.conv.out_channels
-        bias = self.conv.bias.repeat_interleave(channels)  # type: ignore[union-attr]
-        return F.conv2d(windows, self._banded(self.conv.weight[:, 1:], channels), bias, padding=1)
+        Args:
+            states: The encoded state of each band, [N, C, H, W]. They are taken off the list as
+                soon as they are not needed any more.
+        """
+        weight, bias = self.conv.weight, self.conv.bias
+        if native.serves(states[-1], weight) and len(weight) in native.ATTENTION_BANDS:
+            for window in self._windows(states):
+                yield partial(native.attend, window=window, weight=weight, bias=bias)
+            return
+        kernel, bias = self._banded(states[-1].shape[1])
+        windows: list[Tensor] = []
+        read = partial(read_ahead, weight=kernel, bias=bias)
+        for ahead in over_bands(read, self._kept(states, windows), len(states)):
+            yield partial(self, ahead=ahead, window=windows.pop(0), kernel=kernel, bias=bias)
 
-    def state_kernel(self, channels: int) -> Tensor:
-        """The kernel [L C, C, 3, 3] that reads the decoder's state."""
-        return self._banded(self.conv.weight[:, :1], channels)
-
-    def forward(self, state: Tensor, kernel: Tensor, read: Tensor, window: Tensor) -> Tensor:
+    def forward(
+        self, state: Tensor, ahead: Tensor, window: Tensor, kernel: Tensor, bias: Tensor
+    ) -> Tensor:
         """The context of one band, [N, C, H, W].
 
         Args:
             state: The decoder's state, [N, C, H, W].
-            kernel: ``state_kernel(C)``.
-            read: ``read(window)`` of this band, [N, L C, H, W].
+            ahead: ``read_ahead(window, kernel, bias)``.
             window: The encoded states of this band's window, [N, L C, H, W].
+            kernel: The 3-D kernel as a banded 2-D one, [L C, (1 + L) C, 3, 3].
+            bias: Likewise, [L C].
         """
-        logits = (F.conv2d(state, kernel, padding=1) + read).tanh()
+        logits = conv3x3(state, kernel, bias, ahead, activation="tanh")
         logits = logits.unflatten(1, (self.conv.out_channels, -1))
         attention = logits.softmax(dim=1, dtype=accumulation_dtype(logits)).to(window.dtype)
         return (attention * window.unflatten(1, (self.conv.out_channels, -1))).sum(dim=1)
 
-    @staticmethod
-    def _banded(weight: Tensor, channels: int) -> Tensor:
-        """A 3-D kernel [L, S, 3, 3, 3] as the 2-D kernel [L C, S C, 3, 3] that does the same."""
-        shift = torch.arange(channels)[:, None, None] + torch.arange(-1, 2)
-        band = shift == torch.arange(channels)[None, :, None]  # [C out, C in, depth tap]
-        kernel = torch.einsum("lsdij,oxd->losxij", weight, band.to(weight))
-        return kernel.flatten(0, 1).flatten(1, 2)
+    def _windows(self, states: list[Tensor]) -> Iterator[list[Tensor]]:
+        """The states of each window, last band first."""
+        bands = len(states)
+        for band in reversed(range(bands)):
+            indices = window_indices(band, bands, self.conv.out_channels)
+            del states[indices[-1] + 1 :]
+            yield [states[index] for index in indices]
+
+    def _kept(self, states: list[Tensor], kept: list[Tensor]) -> Iterator[Tensor]:
+        """The windows as [N, L C, H, W], which are also appended to ``kept``."""
+        for window in self._windows(states):
+            kept.append(torch.cat(window, dim=1))
+            yield kept[-1]
+
+    def _banded(self, channels: int) -> tuple[Tensor, Tensor]:
+        """The 3-D convolution as a 2-D one of [state, window]: its kernel and its bias."""
+        channel = torch.arange(channels, device=self.conv.weight.device)
+        shift = channel[:, None, None] + torch.arange(-1, 2, device=channel.device)
+        band = shift == channel[None, :, None]  # [C out, C in, depth tap]
+        kernel = torch.einsum("lsdij,oxd->losxij", self.conv.weight, band.to(self.conv.weight))
+        bias = self.conv.bias.repeat_interleave(channels)  # type: ignore[union-attr]
+        return kernel.flatten(0, 1).flatten(1, 2), bias

@@ -1,16 +1,19 @@
 """The recurrent state of RAS2S: its compensation by the current band, and its update."""
 
+from collections.abc import Iterator, Sequence
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_ras2s.networks.layers import PairConv, accumulation_dtype, conv3x3, over_bands
-
-
-def _unit_norm(x: Tensor) -> Tensor:
-    """Divides each channel of [N, C, H, W] by its L2 norm along the pixels (at least 1e-12)."""
-    norm = torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True, dtype=accumulation_dtype(x))
-    return (x / norm.clamp_min(1e-12)).to(x.dtype)
+from lightning_ras2s.networks import native
+from lightning_ras2s.networks.layers import (
+    Conv1x1,
+    Conv3x3,
+    PairConv,
+    accumulation_dtype,
+    conv3x3,
+    over_bands,
+)
 
 
 class ResidualBlock(nn.Module):
@@ -18,12 +21,41 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = conv3x3(channels, channels)
-        self.conv2 = conv3x3(channels, channels)
+        self.conv1 = Conv3x3(channels, channels, "relu")
+        self.conv2 = Conv3x3(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C, H, W]."""
-        return x + self.conv2(F.relu(self.conv1(x), inplace=True))
+        return self.conv2(self.conv1(x), residual=x)
+
+
+HEADS = 2  # of HFComp's attention
+
+
+def attend_channels(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attention between channels, head by head: three times [N, C, H, W] -> the same.
+
+    The logits are the cosines, along the pixels, between a query's channel and a key's; norms are
+    at least 1e-12. There is no temperature.
+    """
+    heads = (queries.shape[0], HEADS, queries.shape[1] // HEADS, -1)
+    q, k, v = (x.reshape(heads) for x in (queries, keys, values))
+    logits = _dot(q, k.transpose(2, 3)) / (_norm(q) * _norm(k).transpose(2, 3))
+    attention = logits.softmax(dim=-1)
+    return (attention.to(v.dtype) @ v).view(values.shape)
+
+
+def _norm(x: Tensor) -> Tensor:
+    """The L2 norm along the pixels, [N, heads, C / heads, 1], in float32 or better."""
+    dtype = accumulation_dtype(x)
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype).clamp_min(1e-12)
+
+
+def _dot(first: Tensor, second: Tensor) -> Tensor:
+    """A matrix product in float32 or better: over many pixels it leaves half precision's range."""
+    dtype = accumulation_dtype(first)
+    with torch.autocast(first.device.type, enabled=False):
+        return first.to(dtype) @ second.to(dtype)
 
 
 class HiddenStateCompensation(nn.Module):
@@ -37,68 +69,60 @@ class HiddenStateCompensation(nn.Module):
         channels: Hidden channels C, even.
     """
 
-    HEADS = 2
-
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.query = nn.Conv2d(channels, channels, 1)
-        self.key_value = nn.Conv2d(channels, 2 * channels, 1)
+        self.query = Conv1x1(channels, channels)
+        self.key_value = Conv1x1(channels, 2 * channels)
         self.refine = nn.Sequential(ResidualBlock(channels), ResidualBlock(channels))
 
-    def queries(self, features: Tensor) -> Tensor:
-        """Queries [M, C, H, W] of unit norm, of as many bands as are known at the time."""
-        return _unit_norm(self.query(features))
-
     def forward(self, queries: Tensor, state: Tensor) -> Tensor:
-        """The compensated state [N, C, H, W], from the band's queries and the last state."""
-        key, value = self.key_value(state).chunk(2, dim=1)
-        key = _unit_norm(key)
-        heads = [
-            self._attend(*head)
-            for head in zip(
-                queries.chunk(self.HEADS, 1),
-                key.chunk(self.HEADS, 1),
-                value.chunk(self.HEADS, 1),
-                strict=True,
-            )
-        ]
-        mixed = torch.cat(heads, dim=2).transpose(1, 2).unflatten(2, state.shape[2:])
+        """The compensated state [N, C, H, W], from ``query(features)`` and the last state."""
+        if not torch.is_grad_enabled() and native.serves(queries, state):
+            weight, bias = self.key_value.weight, self.key_value.bias
+            mixed = native.compensate(queries, state, weight, bias, HEADS)
+        else:
+            mixed = attend_channels(queries, *self.key_value(state).chunk(2, dim=1))
         return self.refine(mixed) + state
 
-    @staticmethod
-    def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """One head, three times [N, C/2, H, W] -> [N, H W, C/2]."""
-        logits = query.flatten(2) @ key.flatten(2).transpose(1, 2)
-        attention = logits.softmax(dim=-1, dtype=accumulation_dtype(logits)).to(value.dtype)
-        return value.flatten(2).transpose(1, 2) @ attention.transpose(1, 2)
+
+def gated_step(state: Tensor, ahead: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The next state of a convolutional gated recurrent unit (paper, section 3.2).
+
+    update, reset = sigmoid(conv([h, x])); candidate = tanh(conv([reset * h, x]));
+    h' = (1 - update) * h + update * candidate.
+
+    Args:
+        state: h [N, C, H, W].
+        ahead: ``read_ahead(x, weight, bias)`` of the input x [N, C, H, W].
+        weight: Of update, reset and candidate, [3 C, 2 C, 3, 3].
+        bias: Likewise, [3 C].
+    """
+    if native.serves(state, weight):
+        return native.gated_step(state, ahead, weight, bias)
+    channels = state.shape[1]
+    thirds = [2 * channels, channels]
+    (of_gates, of_candidate), (w_gates, w_candidate) = ahead.split(thirds, 1), weight.split(thirds)
+    gates = conv3x3(state, w_gates, ahead=of_gates, activation="sigmoid")
+    update, reset = gates.chunk(2, dim=1)
+    candidate = conv3x3(reset * state, w_candidate, ahead=of_candidate, activation="tanh")
+    # Under autocast the gates are half, but the state keeps the precision it came with.
+    return torch.lerp(state, candidate.to(state.dtype), update.to(state.dtype))
 
 
 class ConvGRU(nn.Module):
-    """Convolutional gated recurrent unit on [h, x] (paper, section 3.2).
-
-    update, reset = sigmoid(conv([h, x])); candidate = tanh(conv([reset * h, x]));
-    h' = (1 - update) * h + update * candidate. The three convolutions are the three thirds of
-    ``gates``.
-    """
+    """``gated_step``, whose three convolutions of [h, x] are the three thirds of ``gates``."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.gates = PairConv(channels, 3 * channels)
 
     def read(self, x: Tensor) -> Tensor:
-        """What all gates take from the input: [M, C, H, W] -> [M, 3 C, H, W]."""
-        return self.gates.second(x)
+        """What the gates can read ahead, of the input x [N, C, H, W]."""
+        return self.gates.read(x)
 
-    def forward(self, state: Tensor, read: Tensor) -> Tensor:
-        """The next state [N, C, H, W], from the last one and ``read(x)`` [N, 3 C, H, W]."""
-        channels = state.shape[1]
-        weight = self.gates.weight[:, :channels]
-        both, rest = read.split([2 * channels, channels], dim=1)
-        gates = F.conv2d(state, weight[: 2 * channels], padding=1) + both
-        update, reset = gates.sigmoid().chunk(2, dim=1)
-        candidate = F.conv2d(reset * state, weight[2 * channels :], padding=1) + rest
-        # Under autocast the gates are half, but the state keeps the precision it came with.
-        return torch.lerp(state, candidate.tanh().to(state.dtype), update.to(state.dtype))
+    def forward(self, state: Tensor, ahead: Tensor) -> Tensor:
+        """The next state [N, C, H, W], from the last one and ``read(x)``."""
+        return gated_step(state, ahead, self.gates.weight, self.gates.bias)  # type: ignore[arg-type]
 
 
 class CompensatedGRU(nn.Module):
@@ -114,17 +138,15 @@ class CompensatedGRU(nn.Module):
         self.compensation = HiddenStateCompensation(channels) if compensate else None
         self.gru = ConvGRU(channels)
 
-    def read(self, features: Tensor) -> list[tuple[Tensor, Tensor | None]]:
-        """What each step takes from features [B, N, C, H, W], for B bands at once."""
-        reads = over_bands(self.gru.read, features).unbind()
-        if self.compensation is None:
-            return [(read, None) for read in reads]
-        queries = over_bands(self.compensation.queries, features).unbind()
-        return list(zip(reads, queries, strict=True))
+    def reads(self, bands: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """What each step takes from its band's features [N, C, H, W]."""
+        layers = [self.gru.read]
+        if self.compensation is not None:
+            layers.append(self.compensation.query)
+        return zip(*(over_bands(layer, bands, len(bands)) for layer in layers), strict=True)
 
-    def forward(self, state: Tensor, read: tuple[Tensor, Tensor | None]) -> Tensor:
-        """The next state [N, C, H, W], from the last one and what ``read`` gave for the band."""
-        gates, queries = read
+    def forward(self, state: Tensor, gates: Tensor, queries: Tensor | None = None) -> Tensor:
+        """The next state [N, C, H, W], from the last one and what ``reads`` gives for the band."""
         if self.compensation is not None and queries is not None:
             state = self.compensation(queries, state)
         return self.gru(state, gates)

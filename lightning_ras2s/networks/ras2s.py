@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from lightning_ras2s.networks.attention import AdjacentAttention
 from lightning_ras2s.networks.hidden_state import CompensatedGRU, ConvGRU
 from lightning_ras2s.networks.layers import (
-    LEAKY_SLOPE,
+    Conv3x3,
     Embedding,
     PairConv,
-    conv3x3,
-    leaky_relu,
+    consume,
     over_bands,
 )
 from lightning_ras2s.networks.ssra import RegionAware, RegionMasks, choose_regions
 
+Bands = list[Tensor]  # one [N, channels, H, W] for each band
 
 class Encoder(nn.Module):
     """Reads the bands in both directions and makes the states region-aware.
@@ -44,27 +44,29 @@ class Encoder(nn.Module):
             else None
         )
 
-    def embed(self, bands: Tensor) -> Tensor:
-        """phi_e of all bands: [B, N, 1, H, W] -> [B, N, C, H, W]."""
-        return over_bands(self.embedding, bands)
+    def embed(self, bands: Bands) -> Bands:
+        """phi_e of all bands: [N, 1, H, W] -> [N, C, H, W]."""
+        return list(over_bands(self.embedding, bands, len(bands)))
 
-    def encode(self, features: Tensor) -> Tensor:
-        """Both recurrent passes: features [B, N, C, H, W] -> encoded states of the same shape."""
-        reads = self.backward_gru.read(features)
+    def encode(self, features: Bands) -> Bands:
+        """Both recurrent passes: features -> encoded states; it empties ``features``."""
+        features.reverse()
         state = torch.zeros_like(features[0])
-        states = []
-        while reads:
-            state = self.backward_gru(state, reads.pop())
+        states: Bands = []
+        for read in self.backward_gru.reads(features):
+            state = self.backward_gru(state, *read)
             states.append(state)
-        backward_states = torch.stack(states[::-1])
         if self.forward_pass is None:
-            return backward_states
-        return self.forward_pass(features, backward_states)
+            return states[::-1]
+        return self.forward_pass(features, states)
 
-    def forward(self, bands: Tensor) -> Tensor:
-        """Noisy bands [B, N, 1, H, W] -> region-aware states e^r [B, N, C, H, W]."""
+    def forward(self, bands: Bands) -> Bands:
+        """Noisy bands [N, 1, H, W] -> region-aware states e^r [N, C, H, W]."""
         encoded = self.encode(self.embed(bands))
-        return encoded if self.region_aware is None else over_bands(self.region_aware, encoded)
+        if self.region_aware is None:
+            return encoded
+        encoded.reverse()
+        return list(over_bands(self.region_aware, consume(encoded), len(bands)))
 
 
 class ForwardPass(nn.Module):
@@ -73,19 +75,32 @@ class ForwardPass(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.gru = ConvGRU(channels)
-        self.fusion = PairConv(channels, channels)
+        self.fusion = PairConv(channels, channels, "leaky_relu")
 
-    def forward(self, features: Tensor, backward_states: Tensor) -> Tensor:
-        """Features f_i and states u_i -> encoded states, each [B, N, C, H, W]."""
-        reads = over_bands(self.gru.read, features).unbind()
-        others = over_bands(self.fusion.second, backward_states).unbind()
-        state = backward_states[0]
+    def forward(self, features: Bands, backward_states: Bands) -> Bands:
+        """Features f_i and states u_i, last band first, both emptied -> encoded states."""
+        count, state = len(features), backward_states[-1]
+        reads = over_bands(self.gru.read, consume(features), count)
+        others = over_bands(self.fusion.read, consume(backward_states), count)
         states = []
         for read, other in zip(reads, others, strict=True):
-            state = self.gru(state, read)
-            state = leaky_relu(self.fusion.first(state) + other)
+            state = self.fusion(self.gru(state, read), other)
             states.append(state)
-        return torch.stack(states)
+        return states
+
+
+class Readout(nn.Module):
+    """Three convolutions from a state to the correction of a band: [N, C, H, W] -> [N, 1, H, W]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = Conv3x3(channels, channels, "leaky_relu")
+        self.conv2 = Conv3x3(channels, channels, "leaky_relu")
+        self.conv3 = Conv3x3(channels, 1)
+
+    def forward(self, state: Tensor, band: Tensor) -> Tensor:
+        """Adds the correction to the band."""
+        return self.conv3(self.conv2(self.conv1(state)), residual=band)
 
 
 class Decoder(nn.Module):
@@ -98,34 +113,26 @@ class Decoder(nn.Module):
         self.attention = AdjacentAttention(attention_bands)
         self.backward_gru = CompensatedGRU(channels, hidden_compensation)
         self.autoregression = Autoregression(channels) if bidirectional else None
-        self.output = nn.Sequential(
-            conv3x3(channels, channels),
-            nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
-            conv3x3(channels, channels),
-            nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
-            conv3x3(channels, 1),
-        )
+        self.readout = Readout(channels)
 
-    def forward(self, bands: Tensor, encoded: Tensor) -> Tensor:
-        """Noisy bands [B, N, 1, H, W] and e^r [B, N, C, H, W] -> denoised bands."""
+    def forward(self, bands: Bands, encoded: Bands) -> Bands:
+        """Noisy bands [N, 1, H, W] and e^r [N, C, H, W], which it empties -> denoised bands."""
         contexts, states = self.attend(encoded)
         if self.autoregression is None:
-            return bands + over_bands(self.output, states)
-        return self.autoregression(bands, contexts, states, self.output)
+            return [self.readout(state, band) for state, band in zip(states[::-1], bands, strict=True)]
+        return self.autoregression(bands, contexts, states, self.readout)
 
-    def attend(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
-        """Pass 1, last band to first: e^r [B, N, C, H, W] -> contexts c_i and states d_i."""
-        windows = self.attention.windows(encoded)
-        reads = over_bands(self.attention.read, windows).unbind()
-        kernel = self.attention.state_kernel(encoded.shape[2])
+    def attend(self, encoded: Bands) -> tuple[Bands, Bands]:
+        """Pass 1, last band to first: e^r -> contexts c_i and states d_i, in that order."""
         state = encoded[-1]
         contexts, states = [], []
-        for window, read in zip(windows.unbind()[::-1], reads[::-1], strict=True):
-            context = self.attention(state, kernel, read, window)
-            state = self.backward_gru(state, self.backward_gru.read(context[None])[0])
+        for context_of in self.attention.contexts(encoded):
+            context = context_of(state)
+            (read,) = self.backward_gru.reads([context])
+            state = self.backward_gru(state, *read)
             contexts.append(context)
             states.append(state)
-        return torch.stack(contexts[::-1]), torch.stack(states[::-1])
+        return contexts, states
 
 
 class Autoregression(nn.Module):
@@ -134,26 +141,27 @@ class Autoregression(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.embedding = Embedding(channels)
-        self.feedback_fusion = PairConv(channels, channels)
+        self.feedback_fusion = PairConv(channels, channels, "leaky_relu")
         self.gru = ConvGRU(channels)
-        self.state_fusion = PairConv(channels, channels)
+        self.state_fusion = PairConv(channels, channels, "leaky_relu")
 
-    def forward(self, bands: Tensor, contexts: Tensor, states: Tensor, output: nn.Module) -> Tensor:
-        """Noisy bands [B, N, 1, H, W], c_i and d_i [B, N, C, H, W] -> denoised bands."""
-        context_reads = over_bands(self.feedback_fusion.second, contexts).unbind()
-        state_reads = over_bands(self.state_fusion.second, states).unbind()
-        state, feedback = states[0], contexts[0]
-        denoised: list[Tensor] = []
-        for band, of_context, of_state in zip(
-            bands.unbind(), context_reads, state_reads, strict=True
-        ):
+    def forward(self, bands: Bands, contexts: Bands, states: Bands, readout: Readout) -> Bands:
+        """Noisy bands [N, 1, H, W], c_i and d_i, last band first, both emptied -> denoised."""
+        count, feedback, state = len(bands), contexts[-1], states[-1]
+        of_contexts = over_bands(self.feedback_fusion.read, consume(contexts), count)
+        of_states = over_bands(self.state_fusion.read, consume(states), count)
+        denoised: Bands = []
+        for band, of_context, of_state in zip(bands, of_contexts, of_states, strict=True):
             if denoised:
                 feedback = self.embedding(denoised[-1])
-            feedback = leaky_relu(self.feedback_fusion.first(feedback) + of_context)
-            state = self.gru(state, self.gru.read(feedback))
-            state = leaky_relu(self.state_fusion.first(state) + of_state)
-            denoised.append(band + output(state))
-        return torch.stack(denoised)
+            state = self.step(state, feedback, of_context, of_state)
+            denoised.append(readout(state, band))
+        return denoised
+
+    def step(self, state: Tensor, feedback: Tensor, of_context: Tensor, of_state: Tensor) -> Tensor:
+        """The next state, from the last one, what is fed back, and what was read beforehand."""
+        read = self.gru.read(self.feedback_fusion(feedback, of_context))
+        return self.state_fusion(self.gru(state, read), of_state)
 
 
 class RAS2S(nn.Module):
@@ -218,7 +226,7 @@ class RAS2S(nn.Module):
         )
         self.decoder = Decoder(channels, attention_bands, hidden_compensation, bidirectional)
         if zero_start:
-            for parameter in self.decoder.output[-1].parameters():
+            for parameter in self.decoder.readout.conv3.parameters():
                 nn.init.zeros_(parameter)
 
     def forward(self, noisy: Tensor) -> Tensor:
@@ -234,7 +242,7 @@ class RAS2S(nn.Module):
             ValueError: If ``noisy`` is not a non-empty [N, B, H, W].
         """
         bands = _as_sequence(noisy)
-        return self.decoder(bands, self.encoder(bands)).squeeze(2).transpose(0, 1)
+        return torch.cat(self.decoder(bands, self.encoder(bands)), dim=1)
 
     @property
     def regions(self) -> int:
@@ -265,20 +273,21 @@ class RAS2S(nn.Module):
         features = self.encoder.embed(_as_sequence(noisy))
         if source == "encoded":
             features = self.encoder.encode(features)
-        if self.encoder.region_aware is None:
+        aware = self.encoder.region_aware
+        if aware is None:
             return RegionMasks(None, None)
-        guides = self.encoder.region_aware.guides(features.flatten(0, 1))
-        regions = [None if guide is None else choose_regions(guide) for guide in guides]
-        shape = features.shape[:2]
-        return RegionMasks(
-            *(None if r is None else r.unflatten(0, shape).transpose(0, 1) for r in regions)
-        )
+        chosen: list[list[Tensor]] = [[], []]
+        for band in features:
+            for regions, guide in zip(chosen, aware.guides(band), strict=True):
+                if guide is not None:
+                    regions.append(choose_regions(guide))
+        return RegionMasks(*(torch.stack(regions, dim=1) if regions else None for regions in chosen))
 
 
-def _as_sequence(noisy: Tensor) -> Tensor:
-    """[N, B, H, W] -> [B, N, 1, H, W]."""
+def _as_sequence(noisy: Tensor) -> Bands:
+    """[N, B, H, W] -> B times [N, 1, H, W]."""
     if noisy.ndim != 4 or 0 in noisy.shape:
         raise ValueError(
             f"expected a non-empty batch of cubes [N, B, H, W], got shape {list(noisy.shape)}"
         )
-    return noisy.transpose(0, 1).unsqueeze(2)
+    return list(noisy.split(1, dim=1))

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_ras2s.networks.layers import accumulation_dtype, conv3x3
+from lightning_ras2s.networks import native
+from lightning_ras2s.networks.layers import Conv1x1, Conv3x3, accumulation_dtype, conv3x3
 
 
 class RegionMasks(NamedTuple):
@@ -60,7 +61,7 @@ def assign_regions(candidates: Tensor, guide: Tensor) -> Tensor:
 
 
 class RegionFilters(nn.Module):
-    """r 3x3 filters, made from the features and applied to them."""
+    """r 3x3 filters for each sample, made from its features."""
 
     def __init__(self, channels: int, regions: int) -> None:
         super().__init__()
@@ -70,13 +71,27 @@ class RegionFilters(nn.Module):
         self.expand = nn.Conv2d(regions**2, regions * channels**2, 1, groups=regions)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features [M, C, H, W] -> one candidate map a region, [M, r, C, H, W]."""
+        """Features [M, C, H, W] -> filters [M, r C, C, 3, 3]."""
         pooled = F.adaptive_avg_pool2d(features, 3)
         filters = self.expand(self.squeeze(pooled).sigmoid())
-        filters = filters.view(-1, self.regions * self.channels, self.channels, 3, 3)
-        images = zip(features.split(1), filters.unbind(), strict=True)
-        candidates = torch.cat([F.conv2d(image, kernel, padding=1) for image, kernel in images])
-        return candidates.unflatten(1, (self.regions, self.channels))
+        return filters.view(-1, self.regions * self.channels, self.channels, 3, 3)
+
+
+def filter_regions(features: Tensor, filters: Tensor, guides: list[Tensor]) -> Tensor:
+    """Filters each pixel by the filter of its region, once for each guide.
+
+    Args:
+        features: [M, C, H, W].
+        filters: [M, r C, C, 3, 3].
+        guides: Logits of the regions, each [M, r, H, W]; see ``assign_regions``.
+
+    Returns:
+        The results of all guides, one after the other, [M, len(guides) C, H, W].
+    """
+    if not torch.is_grad_enabled() and native.serves(features, filters, *guides):
+        return native.filter_regions(features, filters, guides)
+    candidates = conv3x3(features, filters).unflatten(1, (-1, features.shape[1]))
+    return torch.cat([assign_regions(candidates, guide) for guide in guides], dim=1)
 
 
 class SpatialGuide(nn.Module):
@@ -89,7 +104,7 @@ class SpatialGuide(nn.Module):
 
     def __init__(self, channels: int, regions: int) -> None:
         super().__init__()
-        self.base = conv3x3(channels, regions)
+        self.base = Conv3x3(channels, regions)
         self.gain1 = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0))
         self.gain2 = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0), bias=False)
         bound = (9 * regions * channels) ** -0.5
@@ -100,14 +115,12 @@ class SpatialGuide(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Features [M, C, H, W] -> logits [M, r, H, W]."""
         gain = 1 + self.gain2(F.relu(self.gain1(F.adaptive_avg_pool2d(features, 1))))
-        return self.base(features * gain)
+        weight = self.base.weight * gain.flatten(1)[:, None, :, None, None]
+        return conv3x3(features, weight, self.base.bias)
 
 
-class SpectralGuide(nn.Conv2d):
+class SpectralGuide(Conv1x1):
     """SpecClassifier: one linear layer at each pixel, [M, C, H, W] -> logits [M, r, H, W]."""
-
-    def __init__(self, channels: int, regions: int) -> None:
-        super().__init__(channels, regions, 1)
 
 
 class RegionAware(nn.Module):
@@ -125,7 +138,7 @@ class RegionAware(nn.Module):
         self.filters = RegionFilters(channels, regions)
         self.spatial_guide = SpatialGuide(channels, regions) if spatial else None
         self.spectral_guide = SpectralGuide(channels, regions) if spectral else None
-        self.fusion = conv3x3((spatial + spectral) * channels, channels)
+        self.fusion = Conv3x3((spatial + spectral) * channels, channels)
 
     def guides(self, features: Tensor) -> list[Tensor | None]:
         """The logits of the spatial and the spectral regions, each [M, r, H, W] or None."""
@@ -134,7 +147,6 @@ class RegionAware(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features [M, C, H, W] -> region-aware features [M, C, H, W]."""
-        candidates = self.filters(features)
         guides = [guide for guide in self.guides(features) if guide is not None]
-        assigned = [assign_regions(candidates, guide) for guide in guides]
-        return self.fusion(torch.cat(assigned, dim=1)) + features
+        filtered = filter_regions(features, self.filters(features), guides)
+        return self.fusion(filtered, residual=features)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_ras2s.networks import RAS2S
-from lightning_ras2s.networks.hidden_state import _unit_norm
+from lightning_ras2s.networks.hidden_state import attend_channels
 from lightning_ras2s.weights import from_released
 from tests.oracle import LiteralRAS2S
 
@@ -159,9 +159,12 @@ def test_autocast_stays_near_full_precision(dtype):
     assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_pixel_norm_of_half_precision_is_summed_in_float32():
-    x = torch.full((1, 2, 64, 64), 100, dtype=torch.float16)  # the sum of squares is 4e7
-    torch.testing.assert_close(_unit_norm(x), torch.full_like(x, 1 / 64))
+def test_cosines_of_half_precision_are_summed_in_float32():
+    x = torch.full((1, 4, 64, 64), 100, dtype=torch.float16)  # the sum of squares is 4e7
+    values = torch.arange(4, dtype=torch.float16)[None, :, None, None].expand_as(x)
+    with torch.autocast("cpu", dtype=torch.float16):
+        mixed = attend_channels(x, x, values)
+    assert mixed[0, :, 0, 0].tolist() == [0.5, 0.5, 2.5, 2.5]  # equal cosines: means of each head
 
 
 def test_does_not_change_its_input():

@@ -1,0 +1,1096 @@
+// 3x3 convolutions of [N, C, H, W] float32 maps with few channels, and what RAS2S does around them.
+//
+// A vector holds neighbouring pixels of a row. A block of output channels times PIXELS pixels stays
+// in registers while all input channels and taps are added to it, so that every loaded input serves
+// all channels of the block, and no lane is wasted on a number of channels that is not a power of 2.
+// Before, the inputs of a tile of rows are copied into a frame of zeros: inside, nothing is checked.
+// Each result is summed in the same order whatever the number of threads.
+
+#include <omp.h>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using Index = std::int64_t;
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, BLOCK = 14;  // 32 registers: 2 vectors of pixels x 14 channels
+#elif defined(__AVX__)
+constexpr int LANES = 8, BLOCK = 6;  // 16 registers
+#else
+constexpr int LANES = 4, BLOCK = 12;  // 32 registers of NEON
+#endif
+constexpr int VECTORS = 2, PIXELS = VECTORS * LANES;
+constexpr int ROWS = 8, COLUMNS = 128;  // of a tile: with its frame it stays in the second cache
+
+typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
+typedef float Unaligned __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
+typedef std::int32_t Integers __attribute__((vector_size(LANES * sizeof(float))));
+
+inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
+inline void store(float* to, Vector value) { *reinterpret_cast<Unaligned*>(to) = value; }
+
+// The first `count` lanes alone; at the end of a row.
+inline Vector load(const float* from, Index count) {
+  if (count >= LANES) return load(from);
+  Vector value = {};
+  std::memcpy(&value, from, count * sizeof(float));
+  return value;
+}
+inline void store(float* to, Vector value, Index count) {
+  if (count >= LANES) return store(to, value);
+  std::memcpy(to, &value, count * sizeof(float));
+}
+
+inline float total(Vector value) {
+  float lanes[LANES];
+  store(lanes, value);
+  for (int width = LANES / 2; width; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+
+// Floats that grow as they are asked for, at the start of a cache line.
+class Buffer {
+ public:
+  float* get(Index count) {
+    const Index lines = (count + 15) / 16;
+    if (lines > Index(lines_.size())) lines_.resize(lines);
+    return lines_.data()->floats;
+  }
+
+ private:
+  struct alignas(64) Line {
+    float floats[16];
+  };
+  std::vector<Line> lines_;
+};
+
+inline Vector select(Integers condition, Vector yes, Vector no) { return condition ? yes : no; }
+
+// 1 / x for x >= 1: an estimate and a step of Newton's where a division is slow.
+inline Vector reciprocal(Vector x) {
+#if defined(__AVX512F__)
+  const Vector estimate = (Vector)_mm512_rcp14_ps((__m512)x);
+  return estimate * (2.0f - x * estimate);
+#else
+  return 1.0f / x;
+#endif
+}
+
+// x, or 87 with its sign where it is further from 0; NaN stays.
+inline Vector limited(Vector x) {
+#if defined(__AVX512F__)
+  return (Vector)_mm512_max_ps(_mm512_set1_ps(-87), _mm512_min_ps(_mm512_set1_ps(87), (__m512)x));
+#else
+  return select(x > 87.0f, Vector{} + 87.0f, select(x < -87.0f, Vector{} - 87.0f, x));
+#endif
+}
+
+struct Exponential {
+  Vector power, rest;  // e^x = power * (1 + rest), where power is 2^n and |rest| < 0.42
+};
+
+// Relative error below 2e-7 of `rest`; |x| is at most 87.
+inline Exponential split_exponential(Vector x) {
+  const Vector magic = Vector{} + 12582912.0f;  // 1.5 * 2^23 rounds to a whole number
+  const Vector shifted = x * 1.44269504f + magic, rounded = shifted - magic;
+  const Vector r = (x - rounded * 0.693359375f) + rounded * 2.12194440e-4f;
+  Vector p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const Integers one = reinterpret_cast<Integers>(Vector{} + 1.0f);
+  const Integers power = (reinterpret_cast<Integers>(shifted) << 23) + one;
+  return {reinterpret_cast<Vector>(power), p * (r * r) + r};
+}
+inline Vector exponential(Vector x) {
+  const Exponential e = split_exponential(x);
+  return e.power * e.rest + e.power;
+}
+inline Vector sigmoid(Vector x) { return reciprocal(1.0f + exponential(limited(-x))); }
+inline Vector hyperbolic_tangent(Vector x) {  // accurate near 0 too: (e^2x - 1) / (e^2x + 1)
+  const Exponential e = split_exponential(limited(x * 2.0f));
+  const Vector less_one = e.power * e.rest + (e.power - 1.0f);
+  return less_one * reciprocal(less_one + 2.0f);
+}
+
+enum Activation : Index { NONE, RELU, LEAKY_RELU, SIGMOID, TANH };
+constexpr float LEAKY_SLOPE = 0.1f;
+
+inline Vector activate(Vector x, Index activation) {
+  switch (activation) {
+    case RELU: return select(x > 0.0f, x, Vector{});
+    case LEAKY_RELU: return select(x > 0.0f, x, x * LEAKY_SLOPE);
+    case SIGMOID: return sigmoid(x);
+    case TANH: return hyperbolic_tangent(x);
+    default: return x;
+  }
+}
+
+// The derivative of an activation, by its result.
+inline Vector derivative(Vector result, Index activation) {
+  switch (activation) {
+    case RELU: return select(result > 0.0f, Vector{} + 1.0f, Vector{});
+    case LEAKY_RELU: return select(result > 0.0f, Vector{} + 1.0f, Vector{} + LEAKY_SLOPE);
+    case SIGMOID: return result * (1.0f - result);
+    case TANH: return 1.0f - result * result;
+    default: return Vector{} + 1.0f;
+  }
+}
+
+// ------------------------------------------------------------------------------ tiles and frames
+
+// Maps [N, channels, H, W]: each sample is contiguous, samples are `batch` floats apart.
+struct Maps {
+  float* data;
+  Index batch;
+  float* sample(Index n) const { return data + n * batch; }
+  explicit operator bool() const { return data; }
+};
+
+struct Sizes {
+  Index samples, height, width, threads;
+  Index pixels() const { return height * width; }
+};
+
+struct Tile {
+  Index sample, top, left, rows, columns;
+};
+
+struct Tiling {
+  Index down, across, per_sample, count;
+  Sizes sizes;
+  explicit Tiling(const Sizes& sizes)
+      : down((sizes.height + ROWS - 1) / ROWS), across((sizes.width + COLUMNS - 1) / COLUMNS),
+        per_sample(down * across), count(sizes.samples * per_sample), sizes(sizes) {}
+  Tile operator[](Index number) const {
+    const Index left = number % across * COLUMNS, top = number / across % down * ROWS;
+    return {number / per_sample, top, left, std::min<Index>(ROWS, sizes.height - top),
+            std::min<Index>(COLUMNS, sizes.width - left)};
+  }
+};
+
+// What an activation's result does to a gradient that has passed it.
+struct Passed {
+  Maps result;
+  Index activation;
+};
+
+inline void copy(float* to, const float* from, Index count) {
+  std::memcpy(to, from, count * sizeof(float));
+}
+inline void copy_passed(float* to, const float* from, const float* result, Index activation,
+                        Index count) {
+  for (Index i = 0; i < count; i += LANES)
+    store(to + i,
+          load(from + i, count - i) * derivative(load(result + i, count - i), activation),
+          count - i);
+}
+
+// Tiles of maps in a frame of zeros, a pixel wide, and wider at the right: vectors end within.
+constexpr Index FRAME_ROW = COLUMNS + PIXELS + LANES, FRAME_CHANNEL = FRAME_ROW * (ROWS + 2);
+
+void copy_framed(const Maps& maps, const Passed& passed, Index channels, const Sizes& sizes,
+                 const Tile& tile, float* frame) {
+  const Index before = tile.left > 0, after = tile.left + tile.columns < sizes.width;
+  const Index count = before + tile.columns + after;
+  const Index end = (tile.columns + PIXELS - 1) / PIXELS * PIXELS + 2;
+  for (Index c = 0; c < channels; ++c)
+    for (Index y = -1; y <= tile.rows; ++y) {
+      float* row = frame + c * FRAME_CHANNEL + (y + 1) * FRAME_ROW;
+      const Index from = tile.top + y;
+      if (from < 0 || from >= sizes.height) {
+        std::fill(row, row + end, 0.0f);
+        continue;
+      }
+      const Index at = c * sizes.pixels() + from * sizes.width + tile.left - before;
+      float* inside = row + 1 - before;
+      row[0] = 0.0f;
+      if (passed.result)
+        copy_passed(inside, maps.sample(tile.sample) + at, passed.result.sample(tile.sample) + at,
+                    passed.activation, count);
+      else
+        copy(inside, maps.sample(tile.sample) + at, count);
+      std::fill(inside + count, row + end, 0.0f);
+    }
+}
+
+// The channels of two maps, one after the other; the second may be absent, with 0 channels.
+struct Pair {
+  Maps first, second;
+  Index first_channels, second_channels;
+  Index channels() const { return first_channels + second_channels; }
+};
+
+void copy_framed(const Pair& pair, const Passed& passed, const Sizes& sizes, const Tile& tile,
+                 float* frame) {
+  copy_framed(pair.first, passed, pair.first_channels, sizes, tile, frame);
+  copy_framed(pair.second, {}, pair.second_channels, sizes, tile,
+              frame + pair.first_channels * FRAME_CHANNEL);
+}
+
+// Channels, dealt out evenly to blocks of at most `most`.
+struct Blocks {
+  Index channels, count;
+  Blocks(Index channels, Index most) : channels(channels), count((channels + most - 1) / most) {}
+  Index start(Index block) const { return block * channels / count; }
+  Index size(Index block) const { return start(block + 1) - start(block); }
+};
+
+template <template <int> class Kernel, int... K>
+auto pick(Index k, std::integer_sequence<int, K...>) {
+  constexpr decltype(&Kernel<1>::run) all[] = {&Kernel<K + 1>::run...};
+  return all[k - 1];
+}
+// Kernel<k>::run, for a k known at run time.
+template <template <int> class Kernel, int MOST>
+auto pick(Index k) {
+  return pick<Kernel>(k, std::make_integer_sequence<int, MOST>{});
+}
+
+// ---------------------------------------------------------------------------------- convolutions
+
+// PIXELS of sums [K], each `row` floats long, from C channels, each `channel` floats long; without
+// bias; weight [C][taps][K]. With 3 x 3 taps the input is framed.
+template <int K, int SIDE>
+inline void sum_taps(const float* input, Index channel, const float* weight, Index C, float* sums,
+                     Index row) {
+  Vector sum[K][VECTORS] = {};
+  for (Index c = 0; c < C; ++c, input += channel) {
+    const float* line = input;
+#pragma GCC unroll 1
+    for (int y = 0; y < SIDE; ++y, line += FRAME_ROW) {
+#pragma GCC unroll 3
+      for (int x = 0; x < SIDE; ++x, weight += K) {
+        Vector in[VECTORS];
+#pragma GCC unroll 8
+        for (int v = 0; v < VECTORS; ++v) in[v] = load(line + x + v * LANES);
+#pragma GCC unroll 16
+        for (int k = 0; k < K; ++k) {
+          const Vector w = weight[k] - Vector{};
+#pragma GCC unroll 8
+          for (int v = 0; v < VECTORS; ++v) sum[k][v] += w * in[v];
+        }
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int k = 0; k < K; ++k)
+#pragma GCC unroll 8
+    for (int v = 0; v < VECTORS; ++v) store(sums + k * row + v * LANES, sum[k][v]);
+}
+template <int K>
+struct Taps3x3 {
+  static void run(const float* input, const float* weight, Index C, float* sums) {
+    sum_taps<K, 3>(input, FRAME_CHANNEL, weight, C, sums, COLUMNS);
+  }
+};
+template <int K>
+struct Taps1x1 {
+  static void run(const float* input, Index channel, const float* weight, Index C, float* sums,
+                  Index row) {
+    sum_taps<K, 1>(input, channel, weight, C, sums, row);
+  }
+};
+
+// A weight [K, C, 3, 3], or [K, C] of `taps` 1. Strides are in floats; one weight of all samples has batch 0.
+struct Weight {
+  const float* data;
+  Index batch, output, input, flipped;
+};
+
+// Reorders it to [C][taps][k] block after block.
+void pack(const Weight& weight, Index sample, Index inputs, Index taps, const Blocks& blocks,
+          float* to) {
+  const float* data = weight.data + sample * weight.batch;
+  for (Index b = 0; b < blocks.count; ++b)
+    for (Index c = 0; c < inputs; ++c)
+      for (Index tap = 0; tap < taps; ++tap)
+        for (Index k = blocks.start(b); k < blocks.start(b + 1); ++k)
+          *to++ = data[k * weight.output + c * weight.input +
+                       (weight.flipped ? taps - 1 - tap : tap)];
+}
+
+// Convolves the input. finish(n, k, pixel, count, sums) takes each piece of a row of the result.
+template <class Finish>
+void convolve(const Sizes& sizes, const Pair& input, const Passed& passed, const Weight& weight,
+              Index outputs, const Finish& finish) {
+  const Tiling tiling(sizes);
+  const Index inputs = input.channels();
+  const Blocks blocks(outputs, BLOCK);
+#pragma omp parallel num_threads(sizes.threads)
+  {
+    static thread_local Buffer frames, weights;
+    float* frame = frames.get(inputs * FRAME_CHANNEL);
+    float* packed = weights.get(outputs * inputs * 9);
+    alignas(64) float sums[BLOCK * COLUMNS];
+    Index packed_sample = -1;
+#pragma omp for schedule(static)
+    for (Index number = 0; number < tiling.count; ++number) {
+      const Tile tile = tiling[number];
+      const Index sample = weight.batch ? tile.sample : 0;
+      if (sample != packed_sample)
+        pack(weight, packed_sample = sample, inputs, 9, blocks, packed);
+      copy_framed(input, passed, sizes, tile, frame);
+      for (Index y = 0; y < tile.rows; ++y)
+        for (Index b = 0; b < blocks.count; ++b) {
+          const auto sum_block = pick<Taps3x3, BLOCK>(blocks.size(b));
+          for (Index x = 0; x < tile.columns; x += PIXELS)
+            sum_block(frame + y * FRAME_ROW + x, packed + blocks.start(b) * inputs * 9, inputs,
+                      sums + x);
+          for (Index k = 0; k < blocks.size(b); ++k)
+            finish(tile.sample, blocks.start(b) + k, (tile.top + y) * sizes.width + tile.left,
+                   tile.columns, sums + k * COLUMNS);
+        }
+    }
+  }
+}
+
+// Calls each(i, count) for vectors of a piece of a row; `count` is more than LANES but at its end.
+template <class Each>
+inline void by_vector(Index columns, const Each& each) {
+  Index i = 0;
+  for (; i + LANES <= columns; i += LANES) each(i, Index{LANES});
+  if (i < columns) each(i, columns - i);
+}
+
+}  // namespace
+
+extern "C" {
+
+// output = activation(convolution(input * derivative) + bias) + residual
+struct Convolution {
+  Sizes sizes;
+  Pair input;
+  Passed passed;
+  Index outputs;
+  Weight weight;
+  const float* bias;  // null if there is none, as the residual
+  Index activation;
+  Maps residual;
+  Index residual_channel;  // floats between its channels; 0 takes one map for all
+  Maps output;
+};
+
+void convolution(const Convolution* op) {
+  const Convolution o = *op;
+  convolve(o.sizes, o.input, o.passed, o.weight, o.outputs,
+           [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
+             const float bias = o.bias ? o.bias[k] : 0.0f;
+             const float* residual =
+                 o.residual ? o.residual.sample(n) + k * o.residual_channel + pixel : nullptr;
+             float* output = o.output.sample(n) + k * o.sizes.pixels() + pixel;
+             const Index activation = o.activation;
+             by_vector(columns, [=](Index i, Index count) {
+               Vector value = activate(load(sums + i) + bias, activation);
+               if (residual) value += load(residual + i, count);
+               store(output + i, value, count);
+             });
+           });
+}
+}
+
+namespace {
+
+constexpr int CORRELATED = 7;  // channels of the gradient that share registers with 3 taps
+
+// sums[k * stride + x] += the products of K rows of gradients with a framed row, shifted by x.
+template <int K>
+struct Correlate {
+  static void run(const float* input, const float* gradient, Index rows, Index columns,
+                  float* sums, Index stride) {
+    Vector sum[K][3] = {};
+    for (Index y = 0; y < rows; ++y, input += FRAME_ROW, gradient += COLUMNS)
+      for (Index i = 0; i < columns; i += LANES) {
+        const Vector in[3] = {load(input + i), load(input + i + 1), load(input + i + 2)};
+#pragma GCC unroll 16
+        for (int k = 0; k < K; ++k) {
+          const Vector g = load(gradient + k * ROWS * COLUMNS + i);
+#pragma GCC unroll 3
+          for (int x = 0; x < 3; ++x) sum[k][x] += g * in[x];
+        }
+      }
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k)
+#pragma GCC unroll 3
+      for (int x = 0; x < 3; ++x) {
+        float* to = sums + (k * stride + x) * LANES;
+        store(to, load(to) + sum[k][x]);
+      }
+  }
+};
+
+// Sums `count` numbers over all tiles, in an order that does not hang on the number of threads.
+// add(tile, lanes) adds a tile's to [count][LANES]. result is [count], or of each sample.
+template <class Add>
+void sum_tiles(const Sizes& sizes, Index count, bool by_sample, float* result, const Add& add) {
+  const Tiling tiling(sizes);
+  // Each slot sums some tiles of a sample; the slots are added in order, whoever filled them.
+  const Index per_sample = std::min(tiling.per_sample, std::max<Index>(1, 8 / sizes.samples));
+  const Index slots = sizes.samples * per_sample;
+  std::vector<float> totals(slots * count);
+#pragma omp parallel num_threads(sizes.threads)
+  {
+    static thread_local Buffer buffer;
+    float* lanes = buffer.get(count * LANES);
+#pragma omp for schedule(static)
+    for (Index slot = 0; slot < slots; ++slot) {
+      std::fill(lanes, lanes + count * LANES, 0.0f);
+      const Index first = slot / per_sample * tiling.per_sample, part = slot % per_sample;
+      for (Index number = first + part * tiling.per_sample / per_sample;
+           number < first + (part + 1) * tiling.per_sample / per_sample; ++number)
+        add(tiling[number], lanes);
+      for (Index i = 0; i < count; ++i) totals[slot * count + i] = total(load(lanes + i * LANES));
+    }
+  }
+  std::fill(result, result + count * (by_sample ? sizes.samples : 1), 0.0f);
+  for (Index slot = 0; slot < slots; ++slot) {
+    float* to = result + (by_sample ? slot / per_sample * count : 0);
+    for (Index i = 0; i < count; ++i) to[i] += totals[slot * count + i];
+  }
+}
+
+// Copies a tile of a map into rows of COLUMNS, as far as whole vectors reach, and adds its sum.
+void copy_gradient(const Maps& maps, const Passed& passed, const Sizes& sizes, const Tile& tile,
+                   Index channel, float* to, float* lanes) {
+  const Index columns = (tile.columns + LANES - 1) / LANES * LANES;
+  Vector sum = {};
+  for (Index y = 0; y < tile.rows; ++y, to += COLUMNS) {
+    const Index at = channel * sizes.pixels() + (tile.top + y) * sizes.width + tile.left;
+    const float* from = maps.sample(tile.sample) + at;
+    if (passed.result)
+      copy_passed(to, from, passed.result.sample(tile.sample) + at, passed.activation,
+                  tile.columns);
+    else
+      copy(to, from, tile.columns);
+    std::fill(to + tile.columns, to + columns, 0.0f);
+    for (Index i = 0; i < columns; i += LANES) sum += load(to + i);
+  }
+  store(lanes, load(lanes) + sum);
+}
+
+}  // namespace
+
+extern "C" {
+
+// The gradient of a weight [K, C, 3, 3] and, behind it, of the bias [K]; or of each sample.
+struct WeightGradient {
+  Sizes sizes;
+  Pair input;
+  Index outputs;
+  Maps gradient;
+  Passed passed;
+  Index by_sample;
+  float* result;
+};
+
+void weight_gradient(const WeightGradient* op) {
+  const WeightGradient o = *op;
+  const Index inputs = o.input.channels(), weights = o.outputs * inputs * 9;
+  const Blocks blocks(o.outputs, CORRELATED);
+  sum_tiles(o.sizes, weights + o.outputs, o.by_sample, o.result, [&](const Tile& tile, float* sums) {
+    static thread_local Buffer frames, gradients;
+    float* frame = frames.get(inputs * FRAME_CHANNEL);
+    float* gradient = gradients.get(o.outputs * ROWS * COLUMNS);
+    copy_framed(o.input, {}, o.sizes, tile, frame);
+    for (Index k = 0; k < o.outputs; ++k)
+      copy_gradient(o.gradient, o.passed, o.sizes, tile, k, gradient + k * ROWS * COLUMNS,
+                    sums + (weights + k) * LANES);
+    for (Index b = 0; b < blocks.count; ++b) {
+      const auto correlate = pick<Correlate, CORRELATED>(blocks.size(b));
+      for (Index c = 0; c < inputs; ++c)
+        for (Index y = 0; y < 3; ++y)
+          correlate(frame + c * FRAME_CHANNEL + y * FRAME_ROW,
+                    gradient + blocks.start(b) * ROWS * COLUMNS, tile.rows, tile.columns,
+                    sums + ((blocks.start(b) * inputs + c) * 9 + y * 3) * LANES, inputs * 9);
+    }
+  });
+}
+}
+
+// ------------------------------------------------------------------------------------ gated units
+
+extern "C" {
+
+// A step of a ConvGRU on state and input; weight [3 C, 2 C, 3, 3] of update, reset and candidate.
+struct GatedUnit {
+  Sizes sizes;
+  Index channels;
+  Maps state, input;
+  Weight weight;
+  const float* bias;
+  Maps next;
+  // For the backward pass; null if nobody wants them: update and reset [N, 2 C, H, W], candidate.
+  Maps gates, candidate;
+  // Of the backward pass: the gradients of next, of the sums before the activations [N, 3 C, H, W],
+  // and of state and input [N, 2 C, H, W]; and reset times state.
+  Maps gradient, sums_gradient, inputs_gradient, reset_state;
+};
+
+void gated_unit(const GatedUnit* op) {
+  const GatedUnit o = *op;
+  const Index C = o.channels, pixels = o.sizes.pixels();
+  static thread_local Buffer updates, reset_states;
+  const Maps update = o.gates ? o.gates : Maps{updates.get(o.sizes.samples * C * pixels), C * pixels};
+  const Maps reset_state = {reset_states.get(o.sizes.samples * C * pixels), C * pixels};
+  convolve(o.sizes, {o.state, o.input, C, C}, {}, o.weight, 2 * C,
+           [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
+             const Index at = k * pixels + pixel;
+             const float bias = o.bias[k];
+             if (k < C) {
+               float* to = update.sample(n) + at;
+               by_vector(columns, [=](Index i, Index count) {
+                 store(to + i, sigmoid(load(sums + i) + bias), count);
+               });
+             } else {
+               const float* state = o.state.sample(n) + at - C * pixels;
+               float* to = reset_state.sample(n) + at - C * pixels;
+               float* kept = o.gates ? o.gates.sample(n) + at : nullptr;
+               by_vector(columns, [=](Index i, Index count) {
+                 const Vector reset = sigmoid(load(sums + i) + bias);
+                 if (kept) store(kept + i, reset, count);
+                 store(to + i, reset * load(state + i, count), count);
+               });
+             }
+           });
+  Weight weight = o.weight;
+  weight.data += 2 * C * weight.output;
+  convolve(o.sizes, {reset_state, o.input, C, C}, {}, weight, C,
+           [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
+             const Index at = k * pixels + pixel;
+             const float bias = o.bias[2 * C + k];
+             const float *state = o.state.sample(n) + at, *gate = update.sample(n) + at;
+             float* candidate = o.candidate ? o.candidate.sample(n) + at : nullptr;
+             float* next = o.next.sample(n) + at;
+             by_vector(columns, [=](Index i, Index count) {
+               const Vector value = hyperbolic_tangent(load(sums + i) + bias);
+               const Vector before = load(state + i, count);
+               if (candidate) store(candidate + i, value, count);
+               store(next + i, before + load(gate + i, count) * (value - before), count);
+             });
+           });
+}
+
+void gated_unit_backward(const GatedUnit* op) {
+  const GatedUnit o = *op;
+  const Index C = o.channels, pixels = o.sizes.pixels();
+#pragma omp parallel for num_threads(o.sizes.threads) collapse(2) schedule(static)
+  for (Index n = 0; n < o.sizes.samples; ++n)
+    for (Index k = 0; k < C; ++k) {
+      const Index at = k * pixels;
+      const float *gradient = o.gradient.sample(n) + at, *state = o.state.sample(n) + at;
+      const float *update = o.gates.sample(n) + at, *candidate = o.candidate.sample(n) + at;
+      float* to_update = o.sums_gradient.sample(n) + at;
+      float* to_candidate = to_update + 2 * C * pixels;
+      float* to_state = o.inputs_gradient.sample(n) + at;
+      by_vector(pixels, [=](Index i, Index count) {
+        const Vector g = load(gradient + i, count), u = load(update + i, count);
+        const Vector c = load(candidate + i, count), h = load(state + i, count);
+        store(to_update + i, g * (c - h) * derivative(u, SIGMOID), count);
+        store(to_candidate + i, g * u * derivative(c, TANH), count);
+        store(to_state + i, g * (1.0f - u), count);
+      });
+    }
+  Weight weight = o.weight;
+  std::swap(weight.output, weight.input);
+  weight.flipped = 1;
+  Weight of_candidate = weight;
+  of_candidate.data += 2 * C * o.weight.output;
+  const Maps to_candidate = {o.sums_gradient.data + 2 * C * pixels, o.sums_gradient.batch};
+  convolve(o.sizes, {to_candidate, {}, C, 0}, {}, of_candidate, 2 * C,
+           [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
+             const Index at = k * pixels + pixel;
+             float* to = o.inputs_gradient.sample(n) + at;
+             if (k >= C)  // of the input
+               return by_vector(columns, [=](Index i, Index count) {
+                 store(to + i, load(sums + i), count);
+               });
+             const float *state = o.state.sample(n) + at;
+             const float *reset = o.gates.sample(n) + C * pixels + at;
+             float* reset_state = o.reset_state.sample(n) + at;
+             float* to_reset = o.sums_gradient.sample(n) + C * pixels + at;
+             by_vector(columns, [=](Index i, Index count) {
+               const Vector g = load(sums + i), r = load(reset + i, count);
+               const Vector h = load(state + i, count);
+               store(reset_state + i, r * h, count);
+               store(to_reset + i, g * h * derivative(r, SIGMOID), count);
+               store(to + i, load(to + i, count) + g * r, count);
+             });
+           });
+  convolve(o.sizes, {o.sums_gradient, {}, 2 * C, 0}, {}, weight, 2 * C,
+           [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
+             float* to = o.inputs_gradient.sample(n) + k * pixels + pixel;
+             by_vector(columns, [=](Index i, Index count) {
+               store(to + i, load(to + i, count) + load(sums + i), count);
+             });
+           });
+}
+}
+
+// ------------------------------------------------------------------------------ between channels
+
+namespace {
+
+constexpr Index CHUNK = 1024;  // pixels whose channels are worked on together
+
+template <int K>
+struct Dots {  // dots[K] += of one row and K others
+  static void run(const float* one, const float* others, Index pixels, float* dots) {
+    Vector sum[K] = {};
+    for (Index i = 0; i < pixels; i += LANES) {
+      const Vector a = load(one + i);
+#pragma GCC unroll 16
+      for (int k = 0; k < K; ++k) sum[k] += a * load(others + k * CHUNK + i);
+    }
+    for (int k = 0; k < K; ++k) dots[k] += total(sum[k]);
+  }
+};
+
+struct Chunks {
+  Index pixels, per_sample, count;
+  explicit Chunks(const Sizes& sizes)
+      : pixels(sizes.pixels()), per_sample((pixels + CHUNK - 1) / CHUNK),
+        count(sizes.samples * per_sample) {}
+  Index sample(Index number) const { return number / per_sample; }
+  Index start(Index number) const { return number % per_sample * CHUNK; }
+  Index size(Index number) const { return std::min(CHUNK, pixels - start(number)); }
+};
+
+constexpr Index whole(Index pixels) { return (pixels + PIXELS - 1) / PIXELS * PIXELS; }
+
+void copy_chunk(const Maps& maps, Index channels, const Chunks& chunks, Index number, float* to) {
+  const Index size = chunks.size(number);
+  for (Index c = 0; c < channels; ++c, to += CHUNK) {
+    copy(to, maps.sample(chunks.sample(number)) + c * chunks.pixels + chunks.start(number), size);
+    std::fill(to + size, to + whole(size), 0.0f);
+  }
+}
+
+// output[outputs][CHUNK] = weight, packed, times input[inputs][CHUNK] + bias; null is no bias
+void linear(const float* input, Index inputs, const float* packed, const Blocks& blocks,
+            const float* bias, Index pixels, float* output) {
+  for (Index b = 0; b < blocks.count; ++b) {
+    const auto sum = pick<Taps1x1, BLOCK>(blocks.size(b));
+    const float* weight = packed + blocks.start(b) * inputs;
+    float* to = output + blocks.start(b) * CHUNK;
+    for (Index i = 0; i < pixels; i += PIXELS) sum(input + i, CHUNK, weight, inputs, to + i, CHUNK);
+  }
+  if (bias)
+    for (Index k = 0; k < blocks.channels; ++k)
+      for (Index i = 0; i < pixels; i += LANES)
+        store(output + k * CHUNK + i, load(output + k * CHUNK + i) + bias[k]);
+}
+
+}  // namespace
+
+extern "C" {
+
+// A linear layer at each pixel; weight [outputs, inputs], contiguous.
+struct Linear {
+  Sizes sizes;
+  Index inputs, outputs;
+  Maps input;
+  const float* weight;
+  const float* bias;
+  Maps output;
+};
+
+void linear_layer(const Linear* op) {
+  const Linear o = *op;
+  const Chunks chunks(o.sizes);
+  const Blocks blocks(o.outputs, BLOCK);
+  std::vector<float> packed(o.outputs * o.inputs);
+  pack({o.weight, 0, o.inputs, 1, 0}, 0, o.inputs, 1, blocks, packed.data());
+#pragma omp parallel num_threads(o.sizes.threads)
+  {
+    static thread_local Buffer inputs, outputs;
+    float *input = inputs.get(o.inputs * CHUNK), *output = outputs.get(o.outputs * CHUNK);
+#pragma omp for schedule(static)
+    for (Index number = 0; number < chunks.count; ++number) {
+      const Index size = chunks.size(number);
+      copy_chunk(o.input, o.inputs, chunks, number, input);
+      linear(input, o.inputs, packed.data(), blocks, o.bias, size, output);
+      for (Index k = 0; k < o.outputs; ++k)
+        copy(o.output.sample(chunks.sample(number)) + k * chunks.pixels + chunks.start(number),
+             output + k * CHUNK, size);
+    }
+  }
+}
+
+// Attention between the channels of queries and of a state, in heads; softmax of cosines.
+// The key is weight[:C] state + bias[:C], the value the other half.
+struct Compensation {
+  Sizes sizes;
+  Index channels, heads;
+  Maps queries, state;
+  const float* weight;  // [2 C, C]
+  const float* bias;    // [2 C]
+  Maps output;
+};
+
+void compensation(const Compensation* op) {
+  const Compensation o = *op;
+  const Index C = o.channels, D = C / o.heads;
+  const Chunks chunks(o.sizes);
+  const Blocks blocks(C, BLOCK), in_head(D, BLOCK);
+  // Of each chunk: the products of each query with the keys of its head, and both's squares.
+  const Index all = C * D + 2 * C;
+  std::vector<float> dots(chunks.count * all), mixing(o.sizes.samples * C * C),
+      offset(o.sizes.samples * C), keys(C * C);
+  pack({o.weight, 0, C, 1, 0}, 0, C, 1, blocks, keys.data());
+#pragma omp parallel num_threads(o.sizes.threads)
+  {
+    static thread_local Buffer queries, states, linears;
+    float *query = queries.get(C * CHUNK), *state = states.get(C * CHUNK);
+    float* made = linears.get(C * CHUNK);
+#pragma omp for schedule(static)
+    for (Index number = 0; number < chunks.count; ++number) {
+      const Index size = chunks.size(number), padded = whole(size);
+      copy_chunk(o.queries, C, chunks, number, query);
+      copy_chunk(o.state, C, chunks, number, state);
+      linear(state, C, keys.data(), blocks, o.bias, size, made);
+      float* to = dots.data() + number * all;
+      for (Index c = 0; c < C; ++c) {
+        const float *q = query + c * CHUNK, *head = made + c / D * D * CHUNK;
+        float* k = made + c * CHUNK;
+        std::fill(k + size, k + padded, 0.0f);
+        for (Index b = 0; b < in_head.count; ++b)
+          pick<Dots, BLOCK>(in_head.size(b))(q, head + in_head.start(b) * CHUNK, padded,
+                                             to + c * D + in_head.start(b));
+        Dots<1>::run(q, q, padded, to + C * D + c);
+        Dots<1>::run(k, k, padded, to + C * D + C + c);
+      }
+    }
+#pragma omp for schedule(static)
+    for (Index n = 0; n < o.sizes.samples; ++n) {
+      std::vector<double> sums(all);
+      for (Index number = n * chunks.per_sample; number < (n + 1) * chunks.per_sample; ++number)
+        for (Index i = 0; i < all; ++i) sums[i] += dots[number * all + i];
+      const auto norm = [&](Index i) { return std::max(std::sqrt(sums[C * D + i]), 1e-12); };
+      std::vector<float> mix(C * C);
+      for (Index c = 0; c < C; ++c) {
+        std::vector<double> share(D);
+        double sum = 0;
+        for (Index d = 0; d < D; ++d)
+          sum += share[d] = std::exp(sums[c * D + d] / (norm(c) * norm(C + c / D * D + d)));
+        double bias = 0;
+        for (Index d = 0; d < D; ++d) {
+          const Index value = C + c / D * D + d;
+          bias += share[d] / sum * o.bias[value];
+          for (Index i = 0; i < C; ++i) mix[c * C + i] += share[d] / sum * o.weight[value * C + i];
+        }
+        offset[n * C + c] = bias;
+      }
+      pack({mix.data(), 0, C, 1, 0}, 0, C, 1, blocks, mixing.data() + n * C * C);
+    }
+#pragma omp for schedule(static)
+    for (Index number = 0; number < chunks.count; ++number) {
+      const Index n = chunks.sample(number), size = chunks.size(number);
+      copy_chunk(o.state, C, chunks, number, state);
+      linear(state, C, mixing.data() + n * C * C, blocks, offset.data() + n * C, size, made);
+      for (Index c = 0; c < C; ++c)
+        copy(o.output.sample(n) + c * chunks.pixels + chunks.start(number), made + c * CHUNK, size);
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------- adjacent bands
+
+// Softmax attention of a state over a window, by a 3 x 3 x 3 convolution over channels and pixels.
+struct Attention {
+  Sizes sizes;
+  Index channels, length;
+  Maps state;
+  const Maps* window;   // [length]
+  const float* weight;  // [length, 1 + length, 3, 3, 3], contiguous
+  const float* bias;    // [length]
+  Maps output;
+  // For the backward pass, which is null if nobody wants it: tanh of the convolution, [N, L C, H, W].
+  Maps logits;
+  // Of the backward pass: the gradients of output, of the convolution [N, L C, H, W], of the state
+  // and the window, and of weight and, behind it, bias.
+  Maps gradient, sums_gradient, state_gradient;
+  const Maps* window_gradient;
+  float* weight_gradient;
+};
+}
+
+namespace {
+
+// A 3 x 3 x 3 convolution of volumes [C, H, W] to K volumes.
+template <int K>
+struct Volumes {
+  static constexpr int WIDTH = 3 * K * VECTORS <= 2 * BLOCK ? VECTORS : 1;  // in vectors
+
+  // Adds what a channel of all sources gives to the channels before it, at it and behind it.
+  __attribute__((noinline)) static void add_channel(const float* line, Index sources, Index next,
+                                                    const float* weight,
+                                                    Vector* const (&sums)[3]) {
+    Vector sum[3][K][WIDTH];
+    for (int s = 0; s < 3; ++s) std::memcpy(sum[s], sums[s], sizeof(sum[s]));
+    for (Index source = 0; source < sources; ++source, line += next)
+#pragma GCC unroll 1
+      for (int y = 0; y < 3; ++y)
+#pragma GCC unroll 3
+        for (int x = 0; x < 3; ++x, weight += 3 * K) {
+          Vector in[WIDTH];
+#pragma GCC unroll 8
+          for (int v = 0; v < WIDTH; ++v) in[v] = load(line + y * FRAME_ROW + x + v * LANES);
+#pragma GCC unroll 3
+          for (int depth = 0; depth < 3; ++depth)
+#pragma GCC unroll 16
+            for (int k = 0; k < K; ++k) {
+              const Vector w = weight[depth * K + k] - Vector{};
+#pragma GCC unroll 8
+              for (int v = 0; v < WIDTH; ++v) sum[2 - depth][k][v] += w * in[v];
+            }
+        }
+    for (int s = 0; s < 3; ++s) std::memcpy(sums[s], sum[s], sizeof(sum[s]));
+  }
+
+  // A row, from frames [sources][C]; weight [sources][taps][depth][K].
+  // finish(c, pixel, count, sums, step) takes vectors: sums[k * step] of K.
+  template <class Finish>
+  static void run(const float* frames, Index sources, Index C, const float* weight, Index columns,
+                  const Finish& finish) {
+    for (Index x = 0; x < columns; x += WIDTH * LANES) {
+      Vector first[K * WIDTH] = {}, second[K * WIDTH] = {}, third[K * WIDTH];
+      Vector* sums[3] = {first, second, third};  // of the channels c - 1, c and c + 1
+      for (Index c = 0; c <= C; ++c) {
+        std::fill(sums[2], sums[2] + K * WIDTH, Vector{});
+        if (c < C)
+          add_channel(frames + c * FRAME_CHANNEL + x, sources, C * FRAME_CHANNEL, weight, sums);
+        for (int v = 0; c > 0 && v < WIDTH && x + v * LANES < columns; ++v)
+          finish(c - 1, x + v * LANES, columns - x - v * LANES, sums[0] + v, WIDTH);
+        std::rotate(sums, sums + 1, sums + 3);
+      }
+    }
+  }
+};
+
+template <int L>
+struct Attend {
+  // weight [L, 1 + L, 3, 3, 3] -> [1 + L][taps][depth][L], or its transpose
+  // [L][taps][depth][1 + L], with which gradients go back.
+  static std::vector<float> packed(const float* weight, bool transposed) {
+    std::vector<float> to((1 + L) * 27 * L);
+    for (Index l = 0; l < L; ++l)
+      for (Index source = 0; source <= L; ++source)
+        for (Index depth = 0; depth < 3; ++depth)
+          for (Index tap = 0; tap < 9; ++tap) {
+            const Index forward = ((source * 9 + tap) * 3 + depth) * L + l;
+            const Index back = ((l * 9 + 8 - tap) * 3 + 2 - depth) * (1 + L) + source;
+            to[transposed ? back : forward] = *weight++;
+          }
+    return to;
+  }
+
+  static void copy_sources(const Attention& o, const Tile& tile, float* frames) {
+    for (Index source = 0; source <= L; ++source)
+      copy_framed(source ? o.window[source - 1] : o.state, {}, o.channels, o.sizes, tile,
+                  frames + source * o.channels * FRAME_CHANNEL);
+  }
+
+  static void forward(const Attention& o) {
+    const Index C = o.channels;
+    const std::vector<float> weight = packed(o.weight, false);
+    const Tiling tiling(o.sizes);
+#pragma omp parallel num_threads(o.sizes.threads)
+    {
+      static thread_local Buffer buffer;
+      float* frames = buffer.get((1 + L) * C * FRAME_CHANNEL);
+#pragma omp for schedule(static)
+      for (Index number = 0; number < tiling.count; ++number) {
+        const Tile tile = tiling[number];
+        copy_sources(o, tile, frames);
+        for (Index y = 0; y < tile.rows; ++y) {
+          const Index start = (tile.top + y) * o.sizes.width + tile.left;
+          const float* centres = frames + C * FRAME_CHANNEL + (y + 1) * FRAME_ROW + 1;
+          Volumes<L>::run(
+              frames + y * FRAME_ROW, 1 + L, C, weight.data(), tile.columns,
+              [&](Index c, Index pixel, Index count, const Vector* sums, Index step) {
+                const Index at = c * o.sizes.pixels() + start + pixel;
+                Vector attended = {}, shares = {};
+                for (int l = 0; l < L; ++l) {
+                  const Vector logit = hyperbolic_tangent(sums[l * step] + o.bias[l]);
+                  if (o.logits)
+                    store(o.logits.sample(tile.sample) + l * C * o.sizes.pixels() + at, logit,
+                          count);
+                  const Vector share = exponential(logit);
+                  shares += share;
+                  attended += share * load(centres + (l * C + c) * FRAME_CHANNEL + pixel);
+                }
+                store(o.output.sample(tile.sample) + at, attended / shares, count);
+              });
+        }
+      }
+    }
+  }
+
+  // The gradients of the convolution's sums, and what goes straight to the window.
+  static void through_softmax(const Attention& o) {
+    const Index C = o.channels, pixels = o.sizes.pixels();
+#pragma omp parallel for num_threads(o.sizes.threads) collapse(2) schedule(static)
+    for (Index n = 0; n < o.sizes.samples; ++n)
+      for (Index c = 0; c < C; ++c)
+        by_vector(pixels, [&](Index i, Index count) {
+          const Index at = c * pixels + i;
+          const Vector g = load(o.gradient.sample(n) + at, count);
+          Vector logit[L], share[L], gain[L], shares = {}, gains = {};
+          for (int l = 0; l < L; ++l) {
+            logit[l] = load(o.logits.sample(n) + l * C * pixels + at, count);
+            share[l] = exponential(logit[l]);
+            gain[l] = g * load(o.window[l].sample(n) + at, count);
+            shares += share[l];
+          }
+          for (int l = 0; l < L; ++l) gains += (share[l] /= shares) * gain[l];
+          for (int l = 0; l < L; ++l) {
+            store(o.sums_gradient.sample(n) + l * C * pixels + at,
+                  share[l] * (gain[l] - gains) * derivative(logit[l], TANH), count);
+            store(o.window_gradient[l].sample(n) + at, share[l] * g, count);
+          }
+        });
+  }
+
+  static void to_sources(const Attention& o) {
+    const Index C = o.channels;
+    const std::vector<float> weight = packed(o.weight, true);
+    const Tiling tiling(o.sizes);
+#pragma omp parallel num_threads(o.sizes.threads)
+    {
+      static thread_local Buffer buffer;
+      float* frames = buffer.get(L * C * FRAME_CHANNEL);
+#pragma omp for schedule(static)
+      for (Index number = 0; number < tiling.count; ++number) {
+        const Tile tile = tiling[number];
+        copy_framed(o.sums_gradient, {}, L * C, o.sizes, tile, frames);
+        for (Index y = 0; y < tile.rows; ++y) {
+          const Index start = (tile.top + y) * o.sizes.width + tile.left;
+          Volumes<1 + L>::run(
+              frames + y * FRAME_ROW, L, C, weight.data(), tile.columns,
+              [&](Index c, Index pixel, Index count, const Vector* sums, Index step) {
+                const Index at = c * o.sizes.pixels() + start + pixel;
+                store(o.state_gradient.sample(tile.sample) + at, sums[0], count);
+                for (int l = 0; l < L; ++l) {
+                  float* to = o.window_gradient[l].sample(tile.sample) + at;
+                  store(to, load(to, count) + sums[(1 + l) * step], count);
+                }
+              });
+        }
+      }
+    }
+  }
+
+  static void to_weight(const Attention& o) {
+    const Index C = o.channels, weights = L * (1 + L) * 27;
+    const Blocks blocks(L, CORRELATED);
+    sum_tiles(o.sizes, weights + L, false, o.weight_gradient, [&](const Tile& tile, float* sums) {
+      static thread_local Buffer buffer, gradients;
+      float* frames = buffer.get((1 + L) * C * FRAME_CHANNEL);
+      float* gradient = gradients.get(L * ROWS * COLUMNS);
+      copy_sources(o, tile, frames);
+      for (Index c = 0; c < C; ++c) {
+        for (Index l = 0; l < L; ++l)
+          copy_gradient(o.sums_gradient, {}, o.sizes, tile, l * C + c, gradient + l * ROWS * COLUMNS,
+                        sums + (weights + l) * LANES);
+        for (Index b = 0; b < blocks.count; ++b) {
+          const auto correlate = pick<Correlate, CORRELATED>(blocks.size(b));
+          for (Index source = 0; source <= L; ++source)
+            for (Index depth = 0; depth < 3; ++depth)
+              for (Index y = 0; y < 3 && 0 <= c + depth - 1 && c + depth - 1 < C; ++y)
+                correlate(frames + (source * C + c + depth - 1) * FRAME_CHANNEL + y * FRAME_ROW,
+                          gradient + blocks.start(b) * ROWS * COLUMNS, tile.rows, tile.columns,
+                          sums + (blocks.start(b) * (1 + L) * 27 + (source * 3 + depth) * 9 + y * 3) *
+                                     LANES,
+                          (1 + L) * 27);
+        }
+      }
+    });
+  }
+
+  static void backward(const Attention& o) {
+    through_softmax(o);
+    to_sources(o);
+    to_weight(o);
+  }
+};
+
+}  // namespace
+
+extern "C" {
+
+// For windows of 1, 3, 5, 7 and 9.
+void attention(const Attention* op) {
+  switch (op->length) {
+    case 1: return Attend<1>::forward(*op);
+    case 3: return Attend<3>::forward(*op);
+    case 5: return Attend<5>::forward(*op);
+    case 7: return Attend<7>::forward(*op);
+    case 9: return Attend<9>::forward(*op);
+  }
+}
+void attention_backward(const Attention* op) {
+  switch (op->length) {
+    case 1: return Attend<1>::backward(*op);
+    case 3: return Attend<3>::backward(*op);
+    case 5: return Attend<5>::backward(*op);
+    case 7: return Attend<7>::backward(*op);
+    case 9: return Attend<9>::backward(*op);
+  }
+}
+}
+
+// ----------------------------------------------------------------------------------------- regions
+
+extern "C" {
+
+// Each pixel by the filter of the region whose guide is highest (the first of equals).
+struct RegionFilter {
+  Sizes sizes;
+  Index channels, regions, guides;
+  Maps input;
+  Weight filters;  // [N, regions C, C, 3, 3]
+  const Maps* guide;  // [guides], each [N, regions, H, W]
+  Maps output;        // [N, guides C, H, W]
+};
+
+void region_filter(const RegionFilter* op) {
+  const RegionFilter o = *op;
+  const Index C = o.channels, pixels = o.sizes.pixels();
+  convolve(o.sizes, {o.input, {}, C, 0}, {}, o.filters, o.regions * C,
+           [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
+             const Index region = k / C;
+             for (Index number = 0; number < o.guides; ++number) {
+               const float* guide = o.guide[number].sample(n) + pixel;
+               float* output = o.output.sample(n) + (number * C + k % C) * pixels + pixel;
+               const Index regions = o.regions;
+               by_vector(columns, [=](Index i, Index count) {
+                 Vector value = load(sums + i);
+                 if (region > 0) {  // which come in order
+                   const Vector own = load(guide + region * pixels + i, count);
+                   Integers highest = ~Integers{};
+                   for (Index other = 0; other < regions; ++other) {
+                     const Vector its = load(guide + other * pixels + i, count);
+                     if (other < region) highest &= own > its;
+                     if (other > region) highest &= own >= its;
+                   }
+                   value = select(highest, value, load(output + i, count));
+                 }
+                 store(output + i, value, count);
+               });
+             }
+           });
+}
+}
+

@@ -1,0 +1,577 @@
+"""The kernels as operations on tensors, with their gradients."""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lightning_ras2s.networks.native.library import library
+
+Activation = Literal["none", "relu", "leaky_relu", "sigmoid", "tanh"]
+_ACTIVATIONS = get_args(Activation)  # numbered as in kernels.cpp
+
+_Index = ctypes.c_int64
+_Pointer = ctypes.c_void_p
+
+
+class _Maps(ctypes.Structure):
+    _fields_ = [("data", _Pointer), ("batch", _Index)]
+
+
+class _Sizes(ctypes.Structure):
+    _fields_ = [(name, _Index) for name in ("samples", "height", "width", "threads")]
+
+
+class _Passed(ctypes.Structure):
+    _fields_ = [("result", _Maps), ("activation", _Index)]
+
+
+class _Weight(ctypes.Structure):
+    _fields_ = [
+        ("data", _Pointer),
+        *((name, _Index) for name in ("batch", "output", "input", "flipped")),
+    ]
+
+
+class _Pair(ctypes.Structure):
+    _fields_ = [
+        ("first", _Maps),
+        ("second", _Maps),
+        ("first_channels", _Index),
+        ("second_channels", _Index),
+    ]
+
+
+class _Convolution(ctypes.Structure):
+    _fields_ = [
+        ("sizes", _Sizes),
+        ("input", _Pair),
+        ("passed", _Passed),
+        ("outputs", _Index),
+        ("weight", _Weight),
+        ("bias", _Pointer),
+        ("activation", _Index),
+        ("residual", _Maps),
+        ("residual_channel", _Index),
+        ("output", _Maps),
+    ]
+
+
+class _WeightGradient(ctypes.Structure):
+    _fields_ = [
+        ("sizes", _Sizes),
+        ("input", _Pair),
+        ("outputs", _Index),
+        ("gradient", _Maps),
+        ("passed", _Passed),
+        ("by_sample", _Index),
+        ("result", _Pointer),
+    ]
+
+
+class _GatedUnit(ctypes.Structure):
+    _fields_ = [
+        ("sizes", _Sizes),
+        ("channels", _Index),
+        ("state", _Maps),
+        ("input", _Maps),
+        ("weight", _Weight),
+        ("bias", _Pointer),
+        *(
+            (name, _Maps)
+            for name in (
+                "next",
+                "gates",
+                "candidate",
+                "gradient",
+                "sums_gradient",
+                "inputs_gradient",
+                "reset_state",
+            )
+        ),
+    ]
+
+
+class _Linear(ctypes.Structure):
+    _fields_ = [
+        ("sizes", _Sizes),
+        ("inputs", _Index),
+        ("outputs", _Index),
+        ("input", _Maps),
+        ("weight", _Pointer),
+        ("bias", _Pointer),
+        ("output", _Maps),
+    ]
+
+
+class _Compensation(ctypes.Structure):
+    _fields_ = [
+        ("sizes", _Sizes),
+        ("channels", _Index),
+        ("heads", _Index),
+        ("queries", _Maps),
+        ("state", _Maps),
+        ("weight", _Pointer),
+        ("bias", _Pointer),
+        ("output", _Maps),
+    ]
+
+
+class _Attention(ctypes.Structure):
+    _fields_ = [
+        ("sizes", _Sizes),
+        ("channels", _Index),
+        ("length", _Index),
+        ("state", _Maps),
+        ("window", ctypes.POINTER(_Maps)),
+        ("weight", _Pointer),
+        ("bias", _Pointer),
+        *(
+            (name, _Maps)
+            for name in ("output", "logits", "gradient", "sums_gradient", "state_gradient")
+        ),
+        ("window_gradient", ctypes.POINTER(_Maps)),
+        ("weight_gradient", _Pointer),
+    ]
+
+
+class _RegionFilter(ctypes.Structure):
+    _fields_ = [
+        ("sizes", _Sizes),
+        ("channels", _Index),
+        ("regions", _Index),
+        ("guides", _Index),
+        ("input", _Maps),
+        ("filters", _Weight),
+        ("guide", ctypes.POINTER(_Maps)),
+        ("output", _Maps),
+    ]
+
+
+def _call(name: str, arguments: ctypes.Structure) -> None:
+    getattr(library(), name)(ctypes.byref(arguments))
+
+
+def _samples(x: Tensor) -> Tensor:
+    """[N, C, H, W] with each sample contiguous: itself, if it is so already."""
+    _, _, height, width = x.shape
+    whole = x.stride()[1:] == (height * width, width, 1)
+    return x if whole else x.contiguous()
+
+
+def _maps(x: Tensor | None) -> _Maps:
+    return _Maps() if x is None else _Maps(x.data_ptr(), x.stride(0))
+
+
+def _sizes(x: Tensor) -> _Sizes:
+    return _Sizes(x.shape[0], x.shape[2], x.shape[3], torch.get_num_threads())
+
+
+def _weight(weight: Tensor, transposed: bool = False) -> _Weight:
+    """A weight [K, C, 3, 3], or one for each sample [N, K, C, 3, 3]."""
+    batch = weight.stride(0) if weight.ndim == 5 else 0
+    out, into = weight.stride()[-4:-2]
+    if transposed:
+        out, into = into, out
+    return _Weight(weight.data_ptr(), batch, out, into, transposed)
+
+
+def _taps(weight: Tensor) -> Tensor:
+    """The weight, its 3x3 taps contiguous; slices of its channels are."""
+    return weight if weight.stride()[-2:] == (3, 1) else weight.contiguous()
+
+
+def _passed(result: Tensor | None, activation: Activation) -> _Passed:
+    if result is None or activation == "none":
+        return _Passed()
+    return _Passed(_maps(result), _ACTIVATIONS.index(activation))
+
+
+def _pair(first: Tensor, second: Tensor | None = None) -> _Pair:
+    channels = 0 if second is None else second.shape[1]
+    return _Pair(_maps(first), _maps(second), first.shape[1], channels)
+
+
+def _convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    second: Tensor | None = None,
+    activation: Activation = "none",
+    residual: Tensor | None = None,
+) -> Tensor:
+    output = x.new_empty(x.shape[0], weight.shape[-4], *x.shape[2:])
+    one_map = residual is not None and residual.shape[1] == 1
+    arguments = _Convolution(
+        sizes=_sizes(x),
+        input=_pair(x, second),
+        outputs=output.shape[1],
+        weight=_weight(weight),
+        bias=None if bias is None else bias.data_ptr(),
+        activation=_ACTIVATIONS.index(activation),
+        residual=_maps(residual),
+        residual_channel=0 if one_map else x.shape[2] * x.shape[3],
+        output=_maps(output),
+    )
+    _call("convolution", arguments)
+    return output
+
+
+def _input_gradient(
+    gradient: Tensor, weight: Tensor, result: Tensor | None, activation: Activation
+) -> Tensor:
+    to_input = gradient.new_empty(gradient.shape[0], weight.shape[-3], *gradient.shape[2:])
+    arguments = _Convolution(
+        sizes=_sizes(gradient),
+        input=_pair(gradient),
+        passed=_passed(result, activation),
+        outputs=to_input.shape[1],
+        weight=_weight(weight, transposed=True),
+        output=_maps(to_input),
+    )
+    _call("convolution", arguments)
+    return to_input
+
+
+def _weight_gradient(
+    x: Tensor,
+    second: Tensor | None,
+    gradient: Tensor,
+    by_sample: bool = False,
+    result: Tensor | None = None,
+    activation: Activation = "none",
+) -> tuple[Tensor, Tensor]:
+    inputs = x.shape[1] + (0 if second is None else second.shape[1])
+    outputs, weights = gradient.shape[1], gradient.shape[1] * inputs * 9
+    samples = x.shape[0] if by_sample else 1
+    both = x.new_empty(samples, weights + outputs)
+    arguments = _WeightGradient(
+        sizes=_sizes(x),
+        input=_pair(x, second),
+        outputs=outputs,
+        gradient=_maps(gradient),
+        passed=_passed(result, activation),
+        by_sample=by_sample,
+        result=both.data_ptr(),
+    )
+    _call("weight_gradient", arguments)
+    weight = both[:, :weights].view(samples, outputs, inputs, 3, 3)
+    return weight if by_sample else weight[0], both[:, weights:].sum(0)
+
+
+class _Conv3x3(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        second: Tensor | None,
+        activation: Activation,
+        residual: Tensor | None,
+    ) -> Tensor:
+        ctx.activation = activation
+        ctx.with_bias = bias is not None
+        ctx.one_map = residual is not None and residual.shape[1] == 1
+        if activation == "none":
+            ctx.save_for_backward(x, weight, second, None)
+            return _convolve(x, weight, bias, second, activation, residual)
+        result = _convolve(x, weight, bias, second, activation)
+        ctx.save_for_backward(x, weight, second, result)
+        return result if residual is None else result + residual
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, second, result = ctx.saved_tensors
+        gradient = _samples(gradients[0])
+        to_x = to_second = to_weight = to_bias = to_residual = None
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[3]:
+            to_both = _input_gradient(gradient, weight, result, ctx.activation)
+            to_x, to_second = to_both[:, : x.shape[1]], to_both[:, x.shape[1] :]
+        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+            by_sample = weight.ndim == 5
+            to_weight, to_bias = _weight_gradient(
+                x, second, gradient, by_sample, result, ctx.activation
+            )
+        if ctx.needs_input_grad[5]:
+            to_residual = gradient.sum(1, keepdim=True) if ctx.one_map else gradient
+        return (
+            to_x,
+            to_weight,
+            to_bias if ctx.with_bias else None,
+            None if second is None else to_second,
+            None,
+            to_residual,
+        )
+
+
+def conv3x3(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    second: Tensor | None = None,
+    activation: Activation = "none",
+    residual: Tensor | None = None,
+) -> Tensor:
+    """``layers.conv3x3`` of [x, second] by the kernels.
+
+    Args:
+        x: [N, C, H, W].
+        weight: [K, C + D, 3, 3], or one for each sample, [N, K, C + D, 3, 3].
+        bias: [K].
+        second: [N, D, H, W]; without it D is 0.
+        activation: Its name.
+        residual: Added at last, [N, K, H, W] or [N, 1, H, W].
+    """
+    x, weight = _samples(x), _taps(weight)
+    second = None if second is None else _samples(second)
+    residual = None if residual is None else _samples(residual)
+    if torch.is_grad_enabled():
+        return _Conv3x3.apply(x, weight, bias, second, activation, residual)
+    return _convolve(x, weight, bias, second, activation, residual)
+
+
+def _step(
+    state: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    gates: Tensor | None = None,
+    candidate: Tensor | None = None,
+) -> Tensor:
+    following = torch.empty_like(state)
+    arguments = _GatedUnit(
+        sizes=_sizes(state),
+        channels=state.shape[1],
+        state=_maps(state),
+        input=_maps(x),
+        weight=_weight(weight),
+        bias=bias.data_ptr(),
+        next=_maps(following),
+        gates=_maps(gates),
+        candidate=_maps(candidate),
+    )
+    _call("gated_unit", arguments)
+    return following
+
+
+class _GatedStep(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, state: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        samples, channels, height, width = state.shape
+        gates = state.new_empty(samples, 2 * channels, height, width)
+        candidate = torch.empty_like(state)
+        following = _step(state, x, weight, bias, gates, candidate)
+        ctx.save_for_backward(state, x, weight, gates, candidate)
+        return following
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        state, x, weight, gates, candidate = ctx.saved_tensors
+        gradient = _samples(gradients[0])
+        samples, channels, height, width = state.shape
+        to_sums = state.new_empty(samples, 3 * channels, height, width)
+        to_inputs, reset_state = torch.empty_like(gates), torch.empty_like(state)
+        arguments = _GatedUnit(
+            sizes=_sizes(state),
+            channels=channels,
+            state=_maps(state),
+            weight=_weight(weight),
+            gates=_maps(gates),
+            candidate=_maps(candidate),
+            gradient=_maps(gradient),
+            sums_gradient=_maps(to_sums),
+            inputs_gradient=_maps(to_inputs),
+            reset_state=_maps(reset_state),
+        )
+        _call("gated_unit_backward", arguments)
+        of_gates = _weight_gradient(state, x, to_sums[:, : 2 * channels])
+        of_candidate = _weight_gradient(reset_state, x, to_sums[:, 2 * channels :])
+        to_weight, to_bias = (torch.cat(parts) for parts in zip(of_gates, of_candidate, strict=True))
+        to_state, to_x = to_inputs.chunk(2, dim=1)
+        return to_state, to_x, to_weight, to_bias
+
+
+def gated_step(state: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``hidden_state.gated_step`` by the kernels, of the input x itself.
+
+    Args:
+        state: [N, C, H, W].
+        x: [N, C, H, W].
+        weight: Of update, reset and candidate, reading [state, x], [3 C, 2 C, 3, 3].
+        bias: Likewise, [3 C].
+    """
+    state, x, weight = state.contiguous(), _samples(x), _taps(weight)
+    if torch.is_grad_enabled():
+        return _GatedStep.apply(state, x, weight, bias)
+    return _step(state, x, weight, bias)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x [N, C, H, W] and weight [K, C], contiguous -> [N, K, H, W]."""
+    output = x.new_empty(x.shape[0], weight.shape[0], *x.shape[2:])
+    arguments = _Linear(
+        sizes=_sizes(x),
+        inputs=x.shape[1],
+        outputs=weight.shape[0],
+        input=_maps(x),
+        weight=weight.data_ptr(),
+        bias=None if bias is None else bias.data_ptr(),
+        output=_maps(output),
+    )
+    _call("linear_layer", arguments)
+    return output
+
+
+class _Conv1x1(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _linear(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        gradient = _samples(gradients[0])
+        to_x = _linear(gradient, weight.T.contiguous(), None) if ctx.needs_input_grad[0] else None
+        to_weight = (gradient.flatten(2) @ x.flatten(2).transpose(1, 2)).sum(0)
+        return to_x, to_weight, gradient.sum((0, 2, 3))
+
+
+def conv1x1(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``layers.conv1x1`` by the kernels."""
+    x, weight = _samples(x), weight.flatten(1).contiguous()
+    if torch.is_grad_enabled():
+        return _Conv1x1.apply(x, weight, bias)
+    return _linear(x, weight, bias)
+
+
+def compensate(queries: Tensor, state: Tensor, weight: Tensor, bias: Tensor, heads: int) -> Tensor:
+    """``hidden_state.attend_channels`` with keys and values of the state; without gradients.
+
+    Args:
+        queries: [N, C, H, W].
+        state: [N, C, H, W].
+        weight: What makes keys, then values of it, [2 C, C, 1, 1].
+        bias: Likewise, [2 C].
+        heads: Number of heads.
+    """
+    queries, state, weight = _samples(queries), _samples(state), weight.contiguous()
+    output = torch.empty_like(state, memory_format=torch.contiguous_format)
+    arguments = _Compensation(
+        sizes=_sizes(state),
+        channels=state.shape[1],
+        heads=heads,
+        queries=_maps(queries),
+        state=_maps(state),
+        weight=weight.data_ptr(),
+        bias=bias.data_ptr(),
+        output=_maps(output),
+    )
+    _call("compensation", arguments)
+    return output
+
+
+ATTENTION_BANDS = (1, 3, 5, 7, 9)
+"""The lengths L of windows that there are kernels for."""
+
+
+def _attention(
+    state: Tensor, window: Sequence[Tensor], weight: Tensor, bias: Tensor, **others: Any
+) -> _Attention:
+    return _Attention(
+        sizes=_sizes(state),
+        channels=state.shape[1],
+        length=len(window),
+        state=_maps(state),
+        window=_array(window),
+        weight=weight.data_ptr(),
+        bias=bias.data_ptr(),
+        **others,
+    )
+
+
+class _Attend(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, state: Tensor, weight: Tensor, bias: Tensor, *window: Tensor
+    ) -> Tensor:
+        samples, channels, height, width = state.shape
+        output = torch.empty_like(state)
+        logits = state.new_empty(samples, len(window) * channels, height, width)
+        others = {"output": _maps(output), "logits": _maps(logits)}
+        _call("attention", _attention(state, window, weight, bias, **others))
+        ctx.save_for_backward(state, weight, bias, logits, *window)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        state, weight, bias, logits, *window = ctx.saved_tensors
+        gradient = _samples(gradients[0])
+        to_sums, to_state = torch.empty_like(logits), torch.empty_like(state)
+        to_window = [torch.empty_like(state) for _ in window]
+        to_both = weight.new_empty(weight.numel() + bias.numel())
+        arguments = _attention(
+            state,
+            window,
+            weight,
+            bias,
+            logits=_maps(logits),
+            gradient=_maps(gradient),
+            sums_gradient=_maps(to_sums),
+            state_gradient=_maps(to_state),
+            window_gradient=_array(to_window),
+            weight_gradient=to_both.data_ptr(),
+        )
+        _call("attention_backward", arguments)
+        to_weight, to_bias = to_both.split([weight.numel(), bias.numel()])
+        return to_state, to_weight.view_as(weight), to_bias, *to_window
+
+
+def attend(state: Tensor, window: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
+    """``AdjacentAttention`` by the kernels.
+
+    Args:
+        state: The decoder's state, [N, C, H, W].
+        window: L encoded states of that shape; L is one of ``ATTENTION_BANDS``.
+        weight: Of the 3-D convolution, [L, 1 + L, 3, 3, 3].
+        bias: Likewise, [L].
+    """
+    state, weight = state.contiguous(), weight.contiguous()
+    window = [encoded.contiguous() for encoded in window]
+    if torch.is_grad_enabled():
+        return _Attend.apply(state, weight, bias, *window)
+    output = torch.empty_like(state)
+    _call("attention", _attention(state, window, weight, bias, output=_maps(output)))
+    return output
+
+
+def filter_regions(features: Tensor, filters: Tensor, guides: Sequence[Tensor]) -> Tensor:
+    """``ssra.filter_regions`` by the kernels; without gradients."""
+    features, filters = _samples(features), filters.contiguous()
+    guides = [_samples(guide) for guide in guides]
+    samples, channels, height, width = features.shape
+    output = features.new_empty(samples, len(guides) * channels, height, width)
+    arguments = _RegionFilter(
+        sizes=_sizes(features),
+        channels=channels,
+        regions=filters.shape[1] // channels,
+        guides=len(guides),
+        input=_maps(features),
+        filters=_weight(filters),
+        guide=_array(guides),
+        output=_maps(output),
+    )
+    _call("region_filter", arguments)
+    return output
+
+
+def _array(maps: Sequence[Tensor]) -> Any:
+    return (_Maps * len(maps))(*(_maps(x) for x in maps))
