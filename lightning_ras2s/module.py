@@ -1,5 +1,6 @@
 """The LightningModule: a network, a loss, metrics, optimizer and schedule."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_ras2s.baselines import BASELINES
 from lightning_ras2s.evaluation import Row, mean, scene_rows
+from lightning_ras2s.graphs import GraphedNetwork
 from lightning_ras2s.losses import WeightedLoss
 from lightning_ras2s.metrics import METRICS, SceneTable
 from lightning_ras2s.schedules import Schedule, cosine_factor, paper_factor
@@ -58,6 +60,8 @@ class HSIDenoiser(L.LightningModule):
         warmup_steps: int = 0,
         baselines: Sequence[str] = (),
         test_bands: int = 0,
+        compile_steps: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["network"])
@@ -73,9 +77,17 @@ class HSIDenoiser(L.LightningModule):
                 )
         if test_bands < 0:
             raise ValueError(f"test_bands is {test_bands}; give a number of bands, or 0 for none")
+        if compile_steps:
+            if not hasattr(network, "compile_steps"):
+                raise ValueError(
+                    f"compile_steps: {type(network).__name__} has no steps to compile; leave it out"
+                )
+            network.compile_steps(dynamic=False)  # type: ignore[operator]
+        self._graphs = GraphedNetwork(network) if cuda_graphs else None
         self.baselines = list(baselines)
         self.test_bands = test_bands
         self.table = SceneTable()
+        self._unchecked: list[tuple[int, list[str], list[str], Tensor]] = []
 
     @property
     def methods(self) -> list[str]:
@@ -86,7 +98,7 @@ class HSIDenoiser(L.LightningModule):
 
     def forward(self, noisy: Tensor) -> Tensor:
         """Denoises [N, B, H, W]."""
-        return self.network(noisy)
+        return self.network(noisy) if self._graphs is None else self._graphs(noisy)
 
     def denoise_windows(self, noisy: Tensor, bands: int) -> Tensor:
         """Denoises [N, B, H, W] in windows of ``bands`` bands; the last one ends at the last band.
@@ -100,33 +112,53 @@ class HSIDenoiser(L.LightningModule):
         return denoised
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch of patches.
+        """The loss of a batch of patches."""
+        loss = self.loss(self(batch["noisy"]), batch["clean"])
+        self.log("train/loss", loss, batch_size=count_patches(batch))
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Checks the losses now and then.
+
+        A training that ends by its number of steps is validated, and so kept, as one that ends by
+        epochs.
 
         Raises:
-            NonFiniteLossError: If the loss is NaN or Inf.
+            NonFiniteLossError: If the loss of a step since the last look is NaN or Inf.
         """
-        loss = self.loss(self(batch["noisy"]), batch["clean"])
-        if not torch.isfinite(loss):
-            rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
-            pairs = zip(batch["name"], batch["case"], strict=True)
-            raise NonFiniteLossError(
-                f"the loss is {loss.item()} at step {self.global_step}, on patches of "
-                f"{', '.join(f'{name} ({case})' for name, case in pairs)}, with learning rate "
-                f"{rate:g}: lower model.learning_rate, raise model.warmup_steps or set "
-                "trainer.gradient_clip_val"
-            )
-        self.log("train/loss", loss, prog_bar=True, batch_size=count_patches(batch))
-        return loss
+        self._unchecked.append((self.global_step - 1, batch["name"], batch["case"], outputs["loss"]))
+        if len(self._unchecked) >= self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            self._check_losses()
+        if self.trainer.global_step == self.trainer.max_steps:
+            self.trainer.should_stop = True
+
+    def on_validation_start(self) -> None:
+        """Checks the losses of the last steps, before the weights are judged and kept."""
+        self._check_losses()
+
+    def on_train_epoch_end(self) -> None:
+        """Likewise, where no validation has come between."""
+        self._check_losses()
+
+    def _check_losses(self) -> None:
+        """Waits for the device, so it is not done at every step."""
+        steps, self._unchecked = self._unchecked, []
+        losses = torch.stack([loss for *_, loss in steps]).tolist() if steps else []
+        for (step, names, cases, _), loss in zip(steps, losses, strict=True):
+            if not math.isfinite(loss):
+                rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+                pairs = zip(names, cases, strict=True)
+                raise NonFiniteLossError(
+                    f"the loss is {loss} at step {step}, on patches of "
+                    f"{', '.join(f'{name} ({case})' for name, case in pairs)}, with learning rate "
+                    f"{rate:g}: lower model.learning_rate, raise model.warmup_steps or set "
+                    "trainer.gradient_clip_val"
+                )
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Logs the norm of all gradients together, before they are clipped."""
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         self.log("train/grad_norm", torch.nn.utils.get_total_norm(gradients))
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Has a training that ends by its number of steps validated, and so kept, as by epochs."""
-        if self.trainer.global_step == self.trainer.max_steps:
-            self.trainer.should_stop = True
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Denoises validation scenes and notes their metrics."""
@@ -177,7 +209,9 @@ class HSIDenoiser(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with the released betas, and the schedule."""
-        optimizer = torch.optim.Adam(self.parameters(), self.learning_rate, betas=(0.9, 0.99))
+        optimizer = torch.optim.Adam(
+            self.parameters(), self.learning_rate, betas=(0.9, 0.99), foreach=True
+        )
         if self.schedule == "constant":
             return optimizer
         if self.schedule == "paper":

@@ -46,8 +46,8 @@ _PARTS: list[tuple[str, str, _Names]] = [
     ("encoder.embedding.", "encoder.", _EMBEDDING),
     ("encoder.backward_gru.compensation.", "encoder.corr.", _HFCOMP),
     ("encoder.backward_gru.gru.", "encoder.encoder_layer.conv_gru.", _GRU),
-    ("encoder.forward_pass.gru.", "encoder.encoder_layer1_b.conv_gru.", _GRU),
-    ("encoder.forward_pass.", "encoder.encoder_layer1_b.", _FUSION),
+    ("encoder.forward_gru.gru.", "encoder.encoder_layer1_b.conv_gru.", _GRU),
+    ("encoder.forward_gru.", "encoder.encoder_layer1_b.", _FUSION),
     ("encoder.region_aware.", "encoder.ssra.ssra.", _SSRA),
     ("decoder.backward_gru.compensation.", "decoder.corr.", _HFCOMP),
     ("decoder.backward_gru.gru.", "decoder.convgru_layers.conv_gru.", _GRU),
@@ -172,7 +172,7 @@ def _config(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "hidden_compensation": "encoder.backward_gru.compensation.query.weight" in state,
         "spatial_regions": "encoder.region_aware.spatial_guide.base.weight" in state,
         "spectral_regions": "encoder.region_aware.spectral_guide.weight" in state,
-        "bidirectional": "encoder.forward_pass.gru.gates.weight" in state,
+        "bidirectional": "encoder.forward_gru.gru.gates.weight" in state,
     }
     squeeze = state.get("encoder.region_aware.filters.squeeze.weight")
     if squeeze is not None:

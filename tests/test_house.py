@@ -43,7 +43,14 @@ def test_datamodules_never_import_the_framework():
 
 
 def test_networks_import_torch_and_their_own_parts_only():
-    allowed = ("torch", "lightning_ras2s.networks", "typing", "collections")
+    allowed = (
+        "torch",
+        "lightning_ras2s.networks",
+        "typing",
+        "collections",
+        "contextlib",
+        "functools",
+    )
     for path in HOUSE.glob("lightning_ras2s/networks/*.py"):
         assert not [m for m in imports(path) if not m.startswith(allowed)], path
 

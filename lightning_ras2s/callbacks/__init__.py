@@ -6,8 +6,10 @@ from lightning_ras2s.callbacks.denoised_scenes import DenoisedScenes
 from lightning_ras2s.callbacks.evaluation_table import EvaluationTable
 from lightning_ras2s.callbacks.inspector import Inspector
 from lightning_ras2s.callbacks.model_artifact import ModelArtifact
+from lightning_ras2s.callbacks.progress_bar import ProgressBar
 from lightning_ras2s.callbacks.region_masks import RegionMasks
 from lightning_ras2s.callbacks.spectral_curves import SpectralCurves
+from lightning_ras2s.callbacks.throughput import Throughput
 
 __all__ = [
     "BandwiseQuality",
@@ -16,6 +18,8 @@ __all__ = [
     "EvaluationTable",
     "Inspector",
     "ModelArtifact",
+    "ProgressBar",
     "RegionMasks",
     "SpectralCurves",
+    "Throughput",
 ]

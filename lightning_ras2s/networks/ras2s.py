@@ -1,19 +1,15 @@
 """RAS2S: the bands of a hyperspectral cube as a sequence, denoised one after another."""
 
-from typing import Literal
+from contextlib import nullcontext
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from lightning_ras2s.networks import native
 from lightning_ras2s.networks.attention import AdjacentAttention
 from lightning_ras2s.networks.hidden_state import CompensatedGRU, ConvGRU
-from lightning_ras2s.networks.layers import (
-    Conv3x3,
-    Embedding,
-    PairConv,
-    consume,
-    over_bands,
-)
+from lightning_ras2s.networks.layers import Conv3x3, Embedding, PairConv, consume, over_bands
 from lightning_ras2s.networks.ssra import RegionAware, RegionMasks, choose_regions
 
 Bands = list[Tensor]  # one [N, channels, H, W] for each band
@@ -37,7 +33,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.embedding = Embedding(channels)
         self.backward_gru = CompensatedGRU(channels, hidden_compensation)
-        self.forward_pass = ForwardPass(channels) if bidirectional else None
+        self.forward_gru = FusedGRU(channels) if bidirectional else None
         self.region_aware = (
             RegionAware(channels, regions, spatial_regions, spectral_regions)
             if spatial_regions or spectral_regions
@@ -56,9 +52,15 @@ class Encoder(nn.Module):
         for read in self.backward_gru.reads(features):
             state = self.backward_gru(state, *read)
             states.append(state)
-        if self.forward_pass is None:
+        if self.forward_gru is None:
             return states[::-1]
-        return self.forward_pass(features, states)
+        of_features = over_bands(self.forward_gru.gru.read, consume(features), len(states))
+        of_others = over_bands(self.forward_gru.fusion.read, consume(states), len(states))
+        encoded = []
+        for reads in zip(of_features, of_others, strict=True):
+            state = self.forward_gru(state, *reads)
+            encoded.append(state)
+        return encoded
 
     def forward(self, bands: Bands) -> Bands:
         """Noisy bands [N, 1, H, W] -> region-aware states e^r [N, C, H, W]."""
@@ -69,24 +71,17 @@ class Encoder(nn.Module):
         return list(over_bands(self.region_aware, consume(encoded), len(bands)))
 
 
-class ForwardPass(nn.Module):
-    """Pass 2 of the encoder, first band to last, fused with the states of pass 1."""
+class FusedGRU(nn.Module):
+    """A step of the encoder's pass 2, first band to last, fused with a state of pass 1."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.gru = ConvGRU(channels)
         self.fusion = PairConv(channels, channels, "leaky_relu")
 
-    def forward(self, features: Bands, backward_states: Bands) -> Bands:
-        """Features f_i and states u_i, last band first, both emptied -> encoded states."""
-        count, state = len(features), backward_states[-1]
-        reads = over_bands(self.gru.read, consume(features), count)
-        others = over_bands(self.fusion.read, consume(backward_states), count)
-        states = []
-        for read, other in zip(reads, others, strict=True):
-            state = self.fusion(self.gru(state, read), other)
-            states.append(state)
-        return states
+    def forward(self, state: Tensor, of_features: Tensor, of_other: Tensor) -> Tensor:
+        """The next state [N, C, H, W], of what was read ahead of f_i and of u_i."""
+        return self.fusion(self.gru(state, of_features), of_other)
 
 
 class Readout(nn.Module):
@@ -101,6 +96,36 @@ class Readout(nn.Module):
     def forward(self, state: Tensor, band: Tensor) -> Tensor:
         """Adds the correction to the band."""
         return self.conv3(self.conv2(self.conv1(state)), residual=band)
+
+
+class Autoregression(nn.Module):
+    """A step of the decoder's pass 2, first band to last: each denoised band is read for the next.
+
+    Its state is fused with one of pass 1.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.embedding = Embedding(channels)
+        self.feedback_fusion = PairConv(channels, channels, "leaky_relu")
+        self.gru = ConvGRU(channels)
+        self.state_fusion = PairConv(channels, channels, "leaky_relu")
+
+    def forward(
+        self, state: Tensor, feedback: Tensor, of_context: Tensor, of_state: Tensor
+    ) -> Tensor:
+        """The next state [N, C, H, W].
+
+        Args:
+            state: The last one, [N, C, H, W].
+            feedback: The denoised band before, [N, 1, H, W]; for the first band its context.
+            of_context: What ``feedback_fusion`` has read ahead of c_i.
+            of_state: What ``state_fusion`` has read ahead of d_i.
+        """
+        if feedback.shape[1] == 1:
+            feedback = self.embedding(feedback)
+        read = self.gru.read(self.feedback_fusion(feedback, of_context))
+        return self.state_fusion(self.gru(state, read), of_state)
 
 
 class Decoder(nn.Module):
@@ -119,8 +144,17 @@ class Decoder(nn.Module):
         """Noisy bands [N, 1, H, W] and e^r [N, C, H, W], which it empties -> denoised bands."""
         contexts, states = self.attend(encoded)
         if self.autoregression is None:
-            return [self.readout(state, band) for state, band in zip(states[::-1], bands, strict=True)]
-        return self.autoregression(bands, contexts, states, self.readout)
+            return [self.readout(*pair) for pair in zip(states[::-1], bands, strict=True)]
+        feedback, state = contexts[-1], states[-1]
+        read_context = self.autoregression.feedback_fusion.read
+        of_contexts = over_bands(read_context, consume(contexts), len(bands))
+        of_states = over_bands(self.autoregression.state_fusion.read, consume(states), len(bands))
+        denoised = []
+        for band, *reads in zip(bands, of_contexts, of_states, strict=True):
+            state = self.autoregression(state, feedback, *reads)
+            feedback = self.readout(state, band)
+            denoised.append(feedback)
+        return denoised
 
     def attend(self, encoded: Bands) -> tuple[Bands, Bands]:
         """Pass 1, last band to first: e^r -> contexts c_i and states d_i, in that order."""
@@ -133,35 +167,6 @@ class Decoder(nn.Module):
             contexts.append(context)
             states.append(state)
         return contexts, states
-
-
-class Autoregression(nn.Module):
-    """Pass 2 of the decoder, first band to last: each denoised band is read for the next one."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.embedding = Embedding(channels)
-        self.feedback_fusion = PairConv(channels, channels, "leaky_relu")
-        self.gru = ConvGRU(channels)
-        self.state_fusion = PairConv(channels, channels, "leaky_relu")
-
-    def forward(self, bands: Bands, contexts: Bands, states: Bands, readout: Readout) -> Bands:
-        """Noisy bands [N, 1, H, W], c_i and d_i, last band first, both emptied -> denoised."""
-        count, feedback, state = len(bands), contexts[-1], states[-1]
-        of_contexts = over_bands(self.feedback_fusion.read, consume(contexts), count)
-        of_states = over_bands(self.state_fusion.read, consume(states), count)
-        denoised: Bands = []
-        for band, of_context, of_state in zip(bands, of_contexts, of_states, strict=True):
-            if denoised:
-                feedback = self.embedding(denoised[-1])
-            state = self.step(state, feedback, of_context, of_state)
-            denoised.append(readout(state, band))
-        return denoised
-
-    def step(self, state: Tensor, feedback: Tensor, of_context: Tensor, of_state: Tensor) -> Tensor:
-        """The next state, from the last one, what is fed back, and what was read beforehand."""
-        read = self.gru.read(self.feedback_fusion(feedback, of_context))
-        return self.state_fusion(self.gru(state, read), of_state)
 
 
 class RAS2S(nn.Module):
@@ -216,6 +221,7 @@ class RAS2S(nn.Module):
             )
         if regions < 1:
             raise ValueError(f"regions={regions}: there must be at least one region")
+        self.compiled = False
         self.encoder = Encoder(
             channels,
             regions,
@@ -242,7 +248,32 @@ class RAS2S(nn.Module):
             ValueError: If ``noisy`` is not a non-empty [N, B, H, W].
         """
         bands = _as_sequence(noisy)
-        return torch.cat(self.decoder(bands, self.encoder(bands)), dim=1)
+        # What is read ahead of compiled code must be plain too.
+        with native.plain_operations() if self.compiled else nullcontext():
+            return torch.cat(self.decoder(bands, self.encoder(bands)), dim=1)
+
+    def compile_steps(self, **options: Any) -> None:
+        """Compiles what is done band by band, in place, by ``torch.compile``.
+
+        The time of it does not grow with the number of bands, and another number of them compiles
+        nothing again. The kernels of the CPU give way to the compiled code, which is slower there.
+
+        Args:
+            options: Of ``torch.compile``.
+        """
+        for part in (
+            self.encoder.embedding,
+            self.encoder.backward_gru,
+            self.encoder.forward_gru,
+            self.encoder.region_aware,
+            self.decoder.attention,
+            self.decoder.backward_gru,
+            self.decoder.autoregression,
+            self.decoder.readout,
+        ):
+            if part is not None:
+                part.compile(**options)
+        self.compiled = True
 
     @property
     def regions(self) -> int:
@@ -270,9 +301,10 @@ class RAS2S(nn.Module):
         """
         if source not in ("encoded", "embedding"):
             raise ValueError(f"source={source!r}: the masks are read from 'encoded' or 'embedding'")
-        features = self.encoder.embed(_as_sequence(noisy))
-        if source == "encoded":
-            features = self.encoder.encode(features)
+        with native.plain_operations() if self.compiled else nullcontext():
+            features = self.encoder.embed(_as_sequence(noisy))
+            if source == "encoded":
+                features = self.encoder.encode(features)
         aware = self.encoder.region_aware
         if aware is None:
             return RegionMasks(None, None)

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -1094,3 +1095,9 @@ void region_filter(const RegionFilter* op) {
 }
 }
 
+// ------------------------------------------------------------------------------------------ memory
+
+extern "C" {
+void* allocate(std::size_t bytes) { return std::malloc(bytes); }
+void release(void* memory) { std::free(memory); }
+}

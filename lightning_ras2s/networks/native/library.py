@@ -29,9 +29,9 @@ def serves(*tensors: Tensor) -> bool:
     machine without a C++ compiler.
     """
     return (
-        all(tensor.is_cpu and tensor.dtype == torch.float32 for tensor in tensors)
+        not torch.compiler.is_compiling()
         and not _switched_off
-        and not torch.compiler.is_compiling()
+        and all(tensor.is_cpu and tensor.dtype == torch.float32 for tensor in tensors)
         and not torch.is_autocast_enabled("cpu")
         and library() is not None
     )
@@ -52,7 +52,9 @@ def library() -> ctypes.CDLL | None:
     """The kernels; None where they cannot be built, which is told once, as a warning."""
     if not _loaded:
         try:
-            _loaded.append(ctypes.CDLL(str(_build())))
+            kernels = ctypes.CDLL(str(_build()))
+            kernels.allocate.argtypes, kernels.allocate.restype = [ctypes.c_size_t], ctypes.c_void_p
+            _loaded.append(kernels)
         except (OSError, subprocess.SubprocessError) as error:
             _loaded.append(None)
             reason = (getattr(error, "stderr", "") or str(error)).strip().partition("\n")[0]

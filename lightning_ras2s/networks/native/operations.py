@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lightning_ras2s.networks.native.library import library
+from lightning_ras2s.networks.native.memory import new_maps
 
 Activation = Literal["none", "relu", "leaky_relu", "sigmoid", "tanh"]
 _ACTIVATIONS = get_args(Activation)  # numbered as in kernels.cpp
@@ -203,7 +204,7 @@ def _convolve(
     activation: Activation = "none",
     residual: Tensor | None = None,
 ) -> Tensor:
-    output = x.new_empty(x.shape[0], weight.shape[-4], *x.shape[2:])
+    output = new_maps(x.shape[0], weight.shape[-4], *x.shape[2:])
     one_map = residual is not None and residual.shape[1] == 1
     arguments = _Convolution(
         sizes=_sizes(x),
@@ -223,7 +224,7 @@ def _convolve(
 def _input_gradient(
     gradient: Tensor, weight: Tensor, result: Tensor | None, activation: Activation
 ) -> Tensor:
-    to_input = gradient.new_empty(gradient.shape[0], weight.shape[-3], *gradient.shape[2:])
+    to_input = new_maps(gradient.shape[0], weight.shape[-3], *gradient.shape[2:])
     arguments = _Convolution(
         sizes=_sizes(gradient),
         input=_pair(gradient),
@@ -343,7 +344,7 @@ def _step(
     gates: Tensor | None = None,
     candidate: Tensor | None = None,
 ) -> Tensor:
-    following = torch.empty_like(state)
+    following = new_maps(*state.shape)
     arguments = _GatedUnit(
         sizes=_sizes(state),
         channels=state.shape[1],
@@ -363,8 +364,8 @@ class _GatedStep(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, state: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         samples, channels, height, width = state.shape
-        gates = state.new_empty(samples, 2 * channels, height, width)
-        candidate = torch.empty_like(state)
+        gates = new_maps(samples, 2 * channels, height, width)
+        candidate = new_maps(*state.shape)
         following = _step(state, x, weight, bias, gates, candidate)
         ctx.save_for_backward(state, x, weight, gates, candidate)
         return following
@@ -375,8 +376,8 @@ class _GatedStep(torch.autograd.Function):
         state, x, weight, gates, candidate = ctx.saved_tensors
         gradient = _samples(gradients[0])
         samples, channels, height, width = state.shape
-        to_sums = state.new_empty(samples, 3 * channels, height, width)
-        to_inputs, reset_state = torch.empty_like(gates), torch.empty_like(state)
+        to_sums = new_maps(samples, 3 * channels, height, width)
+        to_inputs, reset_state = new_maps(*gates.shape), new_maps(*state.shape)
         arguments = _GatedUnit(
             sizes=_sizes(state),
             channels=channels,
@@ -414,7 +415,7 @@ def gated_step(state: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x [N, C, H, W] and weight [K, C], contiguous -> [N, K, H, W]."""
-    output = x.new_empty(x.shape[0], weight.shape[0], *x.shape[2:])
+    output = new_maps(x.shape[0], weight.shape[0], *x.shape[2:])
     arguments = _Linear(
         sizes=_sizes(x),
         inputs=x.shape[1],
@@ -463,7 +464,7 @@ def compensate(queries: Tensor, state: Tensor, weight: Tensor, bias: Tensor, hea
         heads: Number of heads.
     """
     queries, state, weight = _samples(queries), _samples(state), weight.contiguous()
-    output = torch.empty_like(state, memory_format=torch.contiguous_format)
+    output = new_maps(*state.shape)
     arguments = _Compensation(
         sizes=_sizes(state),
         channels=state.shape[1],
@@ -503,8 +504,8 @@ class _Attend(torch.autograd.Function):
         ctx: Any, state: Tensor, weight: Tensor, bias: Tensor, *window: Tensor
     ) -> Tensor:
         samples, channels, height, width = state.shape
-        output = torch.empty_like(state)
-        logits = state.new_empty(samples, len(window) * channels, height, width)
+        output = new_maps(*state.shape)
+        logits = new_maps(samples, len(window) * channels, height, width)
         others = {"output": _maps(output), "logits": _maps(logits)}
         _call("attention", _attention(state, window, weight, bias, **others))
         ctx.save_for_backward(state, weight, bias, logits, *window)
@@ -515,8 +516,8 @@ class _Attend(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         state, weight, bias, logits, *window = ctx.saved_tensors
         gradient = _samples(gradients[0])
-        to_sums, to_state = torch.empty_like(logits), torch.empty_like(state)
-        to_window = [torch.empty_like(state) for _ in window]
+        to_sums, to_state = new_maps(*logits.shape), new_maps(*state.shape)
+        to_window = [new_maps(*state.shape) for _ in window]
         to_both = weight.new_empty(weight.numel() + bias.numel())
         arguments = _attention(
             state,
@@ -548,7 +549,7 @@ def attend(state: Tensor, window: Sequence[Tensor], weight: Tensor, bias: Tensor
     window = [encoded.contiguous() for encoded in window]
     if torch.is_grad_enabled():
         return _Attend.apply(state, weight, bias, *window)
-    output = torch.empty_like(state)
+    output = new_maps(*state.shape)
     _call("attention", _attention(state, window, weight, bias, output=_maps(output)))
     return output
 
@@ -558,7 +559,7 @@ def filter_regions(features: Tensor, filters: Tensor, guides: Sequence[Tensor]) 
     features, filters = _samples(features), filters.contiguous()
     guides = [_samples(guide) for guide in guides]
     samples, channels, height, width = features.shape
-    output = features.new_empty(samples, len(guides) * channels, height, width)
+    output = new_maps(samples, len(guides) * channels, height, width)
     arguments = _RegionFilter(
         sizes=_sizes(features),
         channels=channels,

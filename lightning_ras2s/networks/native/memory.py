@@ -1,0 +1,38 @@
+"""Memory for the results of kernels."""
+
+import ctypes
+import math
+import weakref
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from lightning_ras2s.networks.native.library import library
+
+LINE = 64  # bytes of a cache line
+SMALL = 1 << 14  # floats
+
+
+@cache
+def _array(floats: int) -> type[ctypes.Array]:
+    return ctypes.c_float * floats
+
+
+def new_maps(*shape: int) -> Tensor:
+    """An uninitialised float32 tensor of this shape on the CPU.
+
+    Large ones do not come from torch's allocator: the holes that its aligned blocks leave behind
+    are a few bytes too small for the next block of their size, so that a network holds twice the
+    memory that it uses.
+    """
+    floats = math.prod(shape)
+    kernels = library()
+    if floats < SMALL or kernels is None:
+        return torch.empty(shape)
+    address = kernels.allocate(floats * ctypes.sizeof(ctypes.c_float) + LINE)
+    if not address:
+        raise MemoryError(f"no memory for maps of shape {list(shape)}")
+    block = _array(floats).from_address(-(-address // LINE) * LINE)
+    weakref.finalize(block, kernels.release, ctypes.c_void_p(address)).atexit = False
+    return torch.frombuffer(block, dtype=torch.float32).view(shape)
