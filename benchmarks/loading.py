@@ -1,7 +1,6 @@
 """How fast training gets its patches, and what they take on the disk: the field's way and ours."""
 
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from rich.table import Table
 from scipy import ndimage
 
 from benchmarks import lmdb_way
+from benchmarks.timing import device, seconds, spread, tell
 from datamodules import random_streams
 from datamodules.base import HSIDataModule
 from datamodules.source import Source
@@ -58,7 +58,7 @@ class StoredScenes(HSIDataModule):
     name = "benchmark"
 
     def __init__(self, folder: Path, **options: Any) -> None:
-        super().__init__(sampling="grid", batch_size=BATCH, **options)
+        super().__init__(**{"sampling": "grid", "batch_size": BATCH} | options)
         self.folder = folder
 
     def scenes(self, split: str) -> list[StoredScene]:
@@ -83,11 +83,16 @@ def write_both(folder: Path, plan: Plan) -> None:
     lmdb_way.write_patches(
         folder / "lmdb", (patch for scene in scenes for patch in lmdb_way.scene_patches(scene))
     )
+    write_scenes(folder / "ours", plan)
+
+
+def write_scenes(folder: Path, plan: Plan) -> None:
+    """Prepares them our way."""
     unknown = Source(path="synthetic", size=0, mtime_ns=0, sha256="")
     for seed in range(plan.scenes):
         scene = make_scene(seed, plan.pixels)
         name = f"scene_{seed:03}"
-        store_scene(folder / "ours" / name, name, scene, None, TRAINING, unknown)
+        store_scene(folder / name, name, scene, None, TRAINING, unknown)
 
 
 def disk_size(folder: Path) -> int:
@@ -137,18 +142,11 @@ def without_compiled_draws(way: Callable[[int], Batches], workers: int) -> Batch
     return epoch
 
 
-def device() -> torch.device:
-    """Where training would run."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def patches_per_second(batches: Batches) -> float:
     """Takes an epoch."""
-    start = time.perf_counter()
-    patches = sum(len(batch) for batch in batches())
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return patches / (time.perf_counter() - start)
+    sizes: list[int] = []
+    time = seconds(lambda: sizes.extend(len(batch) for batch in batches()))
+    return sum(sizes) / time
 
 
 def compare(ways: dict[str, Callable[[int], Batches]], plan: Plan) -> dict[str, Any]:
@@ -176,11 +174,6 @@ def best_workers(way: Callable[[int], Batches], trials: int) -> tuple[int, Batch
         patches_per_second(batches)  # starts the workers and fills the page cache
         rates[median(patches_per_second(batches) for _ in range(trials))] = workers, batches
     return rates[max(rates)]
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, least and most."""
-    return {"median": median(values), "least": min(values), "most": max(values)}
 
 
 def measure(folder: Path, plan: Plan) -> dict[str, Any]:
@@ -231,14 +224,9 @@ def show(result: dict[str, Any], console: Console) -> None:
         part = result[key]
         if way in part:
             cells = [
-                f"{_spread(part[one], 0)}, {part[one]['workers']} workers" for one in ("lmdb", way)
+                f"{tell(part[one], 0)}, {part[one]['workers']} workers" for one in ("lmdb", way)
             ]
-            table.add_row(title, *cells, _spread(part[ratio], 2))
+            table.add_row(title, *cells, tell(part[ratio], 2))
     disk = result["disk"]
     table.add_row("disk", decimal(disk["lmdb"]), decimal(disk["ours"]), f"{disk['ratio']:.3f}")
     console.print(table)
-
-
-def _spread(values: dict[str, float], digits: int) -> str:
-    least, most = (f"{values[key]:.{digits}f}" for key in ("least", "most"))
-    return f"{values['median']:.{digits}f} ({least} to {most})"

@@ -51,8 +51,10 @@ class GraphedNetwork:
             enabled=torch.is_autocast_enabled(kind),
             cache_enabled=False,
         ):
-            return capture_both(self.network, noisy) if torch.is_grad_enabled() else capture_forward(
-                self.network, noisy
+            return (
+                capture_both(self.network, noisy)
+                if torch.is_grad_enabled()
+                else capture_forward(self.network, noisy)
             )
 
 

@@ -126,7 +126,9 @@ class HSIDenoiser(L.LightningModule):
         Raises:
             NonFiniteLossError: If the loss of a step since the last look is NaN or Inf.
         """
-        self._unchecked.append((self.global_step - 1, batch["name"], batch["case"], outputs["loss"]))
+        self._unchecked.append(
+            (self.global_step - 1, batch["name"], batch["case"], outputs["loss"])
+        )
         if len(self._unchecked) >= self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             self._check_losses()
         if self.trainer.global_step == self.trainer.max_steps:

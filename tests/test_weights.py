@@ -150,7 +150,11 @@ def test_a_missing_tensor_is_noticed_whichever_it_is(tmp_path, kind):
 @pytest.mark.parametrize(
     ("name", "tensor", "found"),
     [
-        ("decoder.readout.conv1.weight", torch.zeros(3, 3), "size mismatch for decoder.readout.conv1.weight"),
+        (
+            "decoder.readout.conv1.weight",
+            torch.zeros(3, 3),
+            "size mismatch for decoder.readout.conv1.weight",
+        ),
         ("decoder.attention.conv.bias", torch.zeros(4), "attention_bands=4"),
         ("decoder.attention.conv.bias", torch.tensor(0.0), "not a complete"),
         ("decoder.extra.weight", torch.zeros(3), "decoder.extra.weight"),

@@ -17,16 +17,16 @@ from lightning_ras2s.networks.layers import (
 
 
 class ResidualBlock(nn.Module):
-    """x + conv3x3(ReLU(conv3x3(x)))."""
+    """x + conv3x3(ReLU(conv3x3(x))), plus a residual of another place."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = Conv3x3(channels, channels, "relu")
         self.conv2 = Conv3x3(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *residual: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C, H, W]."""
-        return self.conv2(self.conv1(x), residual=x)
+        return self.conv2(self.conv1(x), x, *residual)
 
 
 HEADS = 2  # of HFComp's attention
@@ -73,7 +73,7 @@ class HiddenStateCompensation(nn.Module):
         super().__init__()
         self.query = Conv1x1(channels, channels)
         self.key_value = Conv1x1(channels, 2 * channels)
-        self.refine = nn.Sequential(ResidualBlock(channels), ResidualBlock(channels))
+        self.refine = nn.ModuleList(ResidualBlock(channels) for _ in range(2))
 
     def forward(self, queries: Tensor, state: Tensor) -> Tensor:
         """The compensated state [N, C, H, W], from ``query(features)`` and the last state."""
@@ -82,7 +82,8 @@ class HiddenStateCompensation(nn.Module):
             mixed = native.compensate(queries, state, weight, bias, HEADS)
         else:
             mixed = attend_channels(queries, *self.key_value(state).chunk(2, dim=1))
-        return self.refine(mixed) + state
+        first, second = self.refine
+        return second(first(mixed), state)
 
 
 def gated_step(state: Tensor, ahead: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -26,9 +26,9 @@ def conv3x3(
     bias: Tensor | None = None,
     ahead: Tensor | None = None,
     activation: Activation = "none",
-    residual: Tensor | None = None,
+    *residuals: Tensor,
 ) -> Tensor:
-    """activation([x, second] * weight + bias) + residual, where * is the 3x3 convolution.
+    """activation([x, second] * weight + bias) + residuals, where * is the 3x3 convolution.
 
     Args:
         x: [N, C, H, W]; zero padding 1.
@@ -37,13 +37,13 @@ def conv3x3(
         ahead: ``read_ahead(second, weight, bias)`` of a second input, [N, D, H, W]; without one, D
             is 0.
         activation: Its name; LeakyReLU has slope 0.1.
-        residual: [N, K, H, W], or [N, 1, H, W] for all channels.
+        residuals: Two at most, each [N, K, H, W], or [N, 1, H, W] for all channels.
 
     Returns:
         [N, K, H, W].
     """
     if native.serves(x, weight):
-        return native.conv3x3(x, weight, bias, ahead, activation, residual)
+        return native.conv3x3(x, weight, bias, ahead, activation, *residuals)
     if weight.ndim == 5:
         out = _conv_by_sample(x, weight)
         out = out if bias is None else out + bias[:, None, None]
@@ -51,8 +51,7 @@ def conv3x3(
         out = F.conv2d(x, weight, bias, padding=1)
     else:
         out = F.conv2d(x, weight[:, : x.shape[1]], padding=1) + ahead
-    out = _activate(out, activation)
-    return out if residual is None else out + residual
+    return sum(residuals, _activate(out, activation))
 
 
 def read_ahead(second: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -111,11 +110,9 @@ class Conv3x3(nn.Conv2d):
         super().__init__(in_channels, out_channels, 3, padding=1)
         self.activation = activation
 
-    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        """[N, C, H, W] -> [N, K, H, W], plus a residual of that shape or [N, 1, H, W]."""
-        return conv3x3(
-            input, self.weight, self.bias, activation=self.activation, residual=residual
-        )
+    def forward(self, input: Tensor, *residuals: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, K, H, W], plus residuals of that shape or [N, 1, H, W]."""
+        return conv3x3(input, self.weight, self.bias, None, self.activation, *residuals)
 
 
 class Conv1x1(nn.Conv2d):
@@ -163,7 +160,7 @@ class Embedding(nn.Module):
 
     def forward(self, band: Tensor) -> Tensor:
         """Embeds ``band`` and adds it to every channel."""
-        return self.conv2(self.conv1(band), residual=band)
+        return self.conv2(self.conv1(band), band)
 
 
 def consume(items: list[T]) -> Iterator[T]:

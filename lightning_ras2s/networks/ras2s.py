@@ -14,6 +14,7 @@ from lightning_ras2s.networks.ssra import RegionAware, RegionMasks, choose_regio
 
 Bands = list[Tensor]  # one [N, channels, H, W] for each band
 
+
 class Encoder(nn.Module):
     """Reads the bands in both directions and makes the states region-aware.
 
@@ -95,7 +96,7 @@ class Readout(nn.Module):
 
     def forward(self, state: Tensor, band: Tensor) -> Tensor:
         """Adds the correction to the band."""
-        return self.conv3(self.conv2(self.conv1(state)), residual=band)
+        return self.conv3(self.conv2(self.conv1(state)), band)
 
 
 class Autoregression(nn.Module):
@@ -313,7 +314,9 @@ class RAS2S(nn.Module):
             for regions, guide in zip(chosen, aware.guides(band), strict=True):
                 if guide is not None:
                     regions.append(choose_regions(guide))
-        return RegionMasks(*(torch.stack(regions, dim=1) if regions else None for regions in chosen))
+        return RegionMasks(
+            *(torch.stack(regions, dim=1) if regions else None for regions in chosen)
+        )
 
 
 def _as_sequence(noisy: Tensor) -> Bands:

@@ -67,14 +67,17 @@ class RegionFilters(nn.Module):
         super().__init__()
         self.channels = channels
         self.regions = regions
-        self.squeeze = nn.Conv2d(channels, regions**2, 1)
+        self.squeeze = Conv1x1(channels, regions**2)
         self.expand = nn.Conv2d(regions**2, regions * channels**2, 1, groups=regions)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features [M, C, H, W] -> filters [M, r C, C, 3, 3]."""
-        pooled = F.adaptive_avg_pool2d(features, 3)
-        filters = self.expand(self.squeeze(pooled).sigmoid())
-        return filters.view(-1, self.regions * self.channels, self.channels, 3, 3)
+        squeezed = self.squeeze(F.adaptive_avg_pool2d(features, 3)).sigmoid()
+        r, c = self.regions, self.channels
+        # ``expand``, group by group: a grouped convolution of so few pixels is slow.
+        filters = self.expand.weight.view(r, c * c, r) @ squeezed.view(-1, r, r, 9)
+        filters = filters + self.expand.bias.view(r, c * c, 1)  # type: ignore[union-attr]
+        return filters.view(-1, r * c, c, 3, 3)
 
 
 def filter_regions(features: Tensor, filters: Tensor, guides: list[Tensor]) -> Tensor:
@@ -114,8 +117,9 @@ class SpatialGuide(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features [M, C, H, W] -> logits [M, r, H, W]."""
-        gain = 1 + self.gain2(F.relu(self.gain1(F.adaptive_avg_pool2d(features, 1))))
-        weight = self.base.weight * gain.flatten(1)[:, None, :, None, None]
+        hidden = F.linear(features.mean((2, 3)), self.gain1.weight[:, :, 1, 0], self.gain1.bias)
+        gain = 1 + F.linear(hidden.relu(), self.gain2.weight[:, :, 1, 0])
+        weight = self.base.weight * gain[:, None, :, None, None]
         return conv3x3(features, weight, self.base.bias)
 
 
@@ -149,4 +153,4 @@ class RegionAware(nn.Module):
         """Features [M, C, H, W] -> region-aware features [M, C, H, W]."""
         guides = [guide for guide in self.guides(features) if guide is not None]
         filtered = filter_regions(features, self.filters(features), guides)
-        return self.fusion(filtered, residual=features)
+        return self.fusion(filtered, features)

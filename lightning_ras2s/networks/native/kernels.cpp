@@ -370,17 +370,21 @@ inline void by_vector(Index columns, const Each& each) {
 
 extern "C" {
 
-// output = activation(convolution(input * derivative) + bias) + residual
+struct Residual {
+  Maps maps;      // null if there is none
+  Index channel;  // floats between its channels; 0 takes one map for all
+};
+
+// output = activation(convolution(input * derivative) + bias) + residuals
 struct Convolution {
   Sizes sizes;
   Pair input;
   Passed passed;
   Index outputs;
   Weight weight;
-  const float* bias;  // null if there is none, as the residual
+  const float* bias;  // null if there is none
   Index activation;
-  Maps residual;
-  Index residual_channel;  // floats between its channels; 0 takes one map for all
+  Residual residuals[2];
   Maps output;
 };
 
@@ -389,13 +393,20 @@ void convolution(const Convolution* op) {
   convolve(o.sizes, o.input, o.passed, o.weight, o.outputs,
            [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
              const float bias = o.bias ? o.bias[k] : 0.0f;
-             const float* residual =
-                 o.residual ? o.residual.sample(n) + k * o.residual_channel + pixel : nullptr;
+             const float* residuals[2];
+             for (int r = 0; r < 2; ++r) {
+               const Residual& residual = o.residuals[r];
+               residuals[r] = residual.maps
+                                  ? residual.maps.sample(n) + k * residual.channel + pixel
+                                  : nullptr;
+             }
+             const auto [first, second] = residuals;
              float* output = o.output.sample(n) + k * o.sizes.pixels() + pixel;
              const Index activation = o.activation;
-             by_vector(columns, [=](Index i, Index count) {
+             by_vector(columns, [=, first = first, second = second](Index i, Index count) {
                Vector value = activate(load(sums + i) + bias, activation);
-               if (residual) value += load(residual + i, count);
+               if (first) value += load(first + i, count);
+               if (second) value += load(second + i, count);
                store(output + i, value, count);
              });
            });

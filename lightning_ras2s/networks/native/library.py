@@ -33,7 +33,7 @@ def serves(*tensors: Tensor) -> bool:
         and not _switched_off
         and all(tensor.is_cpu and tensor.dtype == torch.float32 for tensor in tensors)
         and not torch.is_autocast_enabled("cpu")
-        and library() is not None
+        and kernels() is not None
     )
 
 
@@ -48,13 +48,13 @@ def plain_operations() -> Iterator[None]:
         _switched_off = before
 
 
-def library() -> ctypes.CDLL | None:
+def kernels() -> ctypes.CDLL | None:
     """The kernels; None where they cannot be built, which is told once, as a warning."""
     if not _loaded:
         try:
-            kernels = ctypes.CDLL(str(_build()))
-            kernels.allocate.argtypes, kernels.allocate.restype = [ctypes.c_size_t], ctypes.c_void_p
-            _loaded.append(kernels)
+            found = ctypes.CDLL(str(build()))
+            found.allocate.argtypes, found.allocate.restype = [ctypes.c_size_t], ctypes.c_void_p
+            _loaded.append(found)
         except (OSError, subprocess.SubprocessError) as error:
             _loaded.append(None)
             reason = (getattr(error, "stderr", "") or str(error)).strip().partition("\n")[0]
@@ -66,8 +66,13 @@ def library() -> ctypes.CDLL | None:
     return _loaded[0]
 
 
-def _build() -> Path:
-    """Compiles the kernels, unless the cache has them for this source, compiler and processor."""
+def build() -> Path:
+    """Compiles the kernels, unless the cache has them for this source, compiler and processor.
+
+    Raises:
+        OSError: If there is no compiler, or no place for its product.
+        subprocess.CalledProcessError: If it fails.
+    """
     compiler = [os.environ.get("CXX", "g++"), *OPTIONS]
     dry_run = [*compiler, "-###", "-E", "-x", "c++", os.devnull]  # tells what "native" is here
     target = subprocess.run(dry_run, capture_output=True, text=True, check=True).stderr

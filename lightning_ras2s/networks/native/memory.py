@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from lightning_ras2s.networks.native.library import library
+from lightning_ras2s.networks.native.library import kernels
 
 LINE = 64  # bytes of a cache line
 SMALL = 1 << 14  # floats
@@ -27,12 +27,12 @@ def new_maps(*shape: int) -> Tensor:
     memory that it uses.
     """
     floats = math.prod(shape)
-    kernels = library()
-    if floats < SMALL or kernels is None:
+    compiled = kernels()
+    if floats < SMALL or compiled is None:
         return torch.empty(shape)
-    address = kernels.allocate(floats * ctypes.sizeof(ctypes.c_float) + LINE)
+    address = compiled.allocate(floats * ctypes.sizeof(ctypes.c_float) + LINE)
     if not address:
         raise MemoryError(f"no memory for maps of shape {list(shape)}")
     block = _array(floats).from_address(-(-address // LINE) * LINE)
-    weakref.finalize(block, kernels.release, ctypes.c_void_p(address)).atexit = False
+    weakref.finalize(block, compiled.release, ctypes.c_void_p(address)).atexit = False
     return torch.frombuffer(block, dtype=torch.float32).view(shape)

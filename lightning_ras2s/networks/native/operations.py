@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lightning_ras2s.networks.native.library import library
+from lightning_ras2s.networks.native.library import kernels
 from lightning_ras2s.networks.native.memory import new_maps
 
 Activation = Literal["none", "relu", "leaky_relu", "sigmoid", "tanh"]
@@ -46,6 +46,10 @@ class _Pair(ctypes.Structure):
     ]
 
 
+class _Residual(ctypes.Structure):
+    _fields_ = [("maps", _Maps), ("channel", _Index)]
+
+
 class _Convolution(ctypes.Structure):
     _fields_ = [
         ("sizes", _Sizes),
@@ -55,8 +59,7 @@ class _Convolution(ctypes.Structure):
         ("weight", _Weight),
         ("bias", _Pointer),
         ("activation", _Index),
-        ("residual", _Maps),
-        ("residual_channel", _Index),
+        ("residuals", _Residual * 2),
         ("output", _Maps),
     ]
 
@@ -153,7 +156,7 @@ class _RegionFilter(ctypes.Structure):
 
 
 def _call(name: str, arguments: ctypes.Structure) -> None:
-    getattr(library(), name)(ctypes.byref(arguments))
+    getattr(kernels(), name)(ctypes.byref(arguments))
 
 
 def _samples(x: Tensor) -> Tensor:
@@ -196,16 +199,19 @@ def _pair(first: Tensor, second: Tensor | None = None) -> _Pair:
     return _Pair(_maps(first), _maps(second), first.shape[1], channels)
 
 
+def _residual(x: Tensor) -> _Residual:
+    return _Residual(_maps(x), 0 if x.shape[1] == 1 else x.shape[2] * x.shape[3])
+
+
 def _convolve(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     second: Tensor | None = None,
     activation: Activation = "none",
-    residual: Tensor | None = None,
+    *residuals: Tensor,
 ) -> Tensor:
     output = new_maps(x.shape[0], weight.shape[-4], *x.shape[2:])
-    one_map = residual is not None and residual.shape[1] == 1
     arguments = _Convolution(
         sizes=_sizes(x),
         input=_pair(x, second),
@@ -213,8 +219,7 @@ def _convolve(
         weight=_weight(weight),
         bias=None if bias is None else bias.data_ptr(),
         activation=_ACTIVATIONS.index(activation),
-        residual=_maps(residual),
-        residual_channel=0 if one_map else x.shape[2] * x.shape[3],
+        residuals=tuple(map(_residual, residuals)),
         output=_maps(output),
     )
     _call("convolution", arguments)
@@ -272,24 +277,24 @@ class _Conv3x3(torch.autograd.Function):
         bias: Tensor | None,
         second: Tensor | None,
         activation: Activation,
-        residual: Tensor | None,
+        *residuals: Tensor,
     ) -> Tensor:
         ctx.activation = activation
         ctx.with_bias = bias is not None
-        ctx.one_map = residual is not None and residual.shape[1] == 1
+        ctx.residual_channels = [residual.shape[1] for residual in residuals]
         if activation == "none":
             ctx.save_for_backward(x, weight, second, None)
-            return _convolve(x, weight, bias, second, activation, residual)
+            return _convolve(x, weight, bias, second, activation, *residuals)
         result = _convolve(x, weight, bias, second, activation)
         ctx.save_for_backward(x, weight, second, result)
-        return result if residual is None else result + residual
+        return sum(residuals, result)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, second, result = ctx.saved_tensors
         gradient = _samples(gradients[0])
-        to_x = to_second = to_weight = to_bias = to_residual = None
+        to_x = to_second = to_weight = to_bias = None
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[3]:
             to_both = _input_gradient(gradient, weight, result, ctx.activation)
             to_x, to_second = to_both[:, : x.shape[1]], to_both[:, x.shape[1] :]
@@ -298,16 +303,15 @@ class _Conv3x3(torch.autograd.Function):
             to_weight, to_bias = _weight_gradient(
                 x, second, gradient, by_sample, result, ctx.activation
             )
-        if ctx.needs_input_grad[5]:
-            to_residual = gradient.sum(1, keepdim=True) if ctx.one_map else gradient
-        return (
-            to_x,
-            to_weight,
-            to_bias if ctx.with_bias else None,
-            None if second is None else to_second,
-            None,
-            to_residual,
-        )
+        to_residuals = [
+            None if not needed else gradient.sum(1, keepdim=True) if channels == 1 else gradient
+            for needed, channels in zip(
+                ctx.needs_input_grad[5:], ctx.residual_channels, strict=True
+            )
+        ]
+        to_bias = to_bias if ctx.with_bias else None
+        to_second = None if second is None else to_second
+        return to_x, to_weight, to_bias, to_second, None, *to_residuals
 
 
 def conv3x3(
@@ -316,7 +320,7 @@ def conv3x3(
     bias: Tensor | None = None,
     second: Tensor | None = None,
     activation: Activation = "none",
-    residual: Tensor | None = None,
+    *residuals: Tensor,
 ) -> Tensor:
     """``layers.conv3x3`` of [x, second] by the kernels.
 
@@ -326,14 +330,14 @@ def conv3x3(
         bias: [K].
         second: [N, D, H, W]; without it D is 0.
         activation: Its name.
-        residual: Added at last, [N, K, H, W] or [N, 1, H, W].
+        residuals: Added at last; two at most, each [N, K, H, W] or [N, 1, H, W].
     """
     x, weight = _samples(x), _taps(weight)
     second = None if second is None else _samples(second)
-    residual = None if residual is None else _samples(residual)
+    residuals = tuple(map(_samples, residuals))
     if torch.is_grad_enabled():
-        return _Conv3x3.apply(x, weight, bias, second, activation, residual)
-    return _convolve(x, weight, bias, second, activation, residual)
+        return _Conv3x3.apply(x, weight, bias, second, activation, *residuals)
+    return _convolve(x, weight, bias, second, activation, *residuals)
 
 
 def _step(
@@ -393,7 +397,9 @@ class _GatedStep(torch.autograd.Function):
         _call("gated_unit_backward", arguments)
         of_gates = _weight_gradient(state, x, to_sums[:, : 2 * channels])
         of_candidate = _weight_gradient(reset_state, x, to_sums[:, 2 * channels :])
-        to_weight, to_bias = (torch.cat(parts) for parts in zip(of_gates, of_candidate, strict=True))
+        to_weight, to_bias = (
+            torch.cat(parts) for parts in zip(of_gates, of_candidate, strict=True)
+        )
         to_state, to_x = to_inputs.chunk(2, dim=1)
         return to_state, to_x, to_weight, to_bias
 
@@ -414,7 +420,7 @@ def gated_step(state: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x [N, C, H, W] and weight [K, C], contiguous -> [N, K, H, W]."""
+    """X [N, C, H, W] and weight [K, C], contiguous -> [N, K, H, W]."""
     output = new_maps(x.shape[0], weight.shape[0], *x.shape[2:])
     arguments = _Linear(
         sizes=_sizes(x),
@@ -500,9 +506,7 @@ def _attention(
 
 class _Attend(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, state: Tensor, weight: Tensor, bias: Tensor, *window: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, state: Tensor, weight: Tensor, bias: Tensor, *window: Tensor) -> Tensor:
         samples, channels, height, width = state.shape
         output = new_maps(*state.shape)
         logits = new_maps(samples, len(window) * channels, height, width)
