@@ -4,8 +4,8 @@ Both have the same weights and take turns, so that a change of the machine's spe
 literal one is the oracle of the tests: a band after the other, a convolution for each formula.
 """
 
+import math
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -46,7 +46,7 @@ class Plan:
         forward: Inputs [N, B, H, W] of the forward pass, without gradients.
         memory: Those whose memory is measured, each in a process of its own.
         training: Those of a step: forward, L1, backward, Adam.
-        rounds: In each, every way is measured once; there is one round more, not counted.
+        rounds: In each, every way is measured once, after some that are not counted.
         bands: Numbers of bands of a scene of 64 x 64 pixels, to see how the cost grows.
         pixels: Heights and widths of a scene of 31 bands, likewise.
     """
@@ -69,10 +69,11 @@ class Plan:
 
 QUICK = Plan(
     forward=((1, 31, 64, 64), (8, 31, 64, 64), (1, 31, 128, 128), (1, 31, 256, 256)),
-    memory=((1, 31, 256, 256),),
+    memory=((1, 31, 128, 128),),
+    training=((4, 31, 64, 64),),
     rounds=1,
     bands=(31, 102, 210),
-    pixels=(64, 128, 256),
+    pixels=(64, 128, 181),
 )
 
 
@@ -99,7 +100,7 @@ def ways(device: torch.device) -> dict[str, Callable[[Tensor], Tensor]]:
     return both
 
 
-def alternate(tasks: dict[str, Task], rounds: int, warm_ups: int = 1) -> dict[str, Any]:
+def alternate(tasks: dict[str, Task], rounds: int, warm_ups: int) -> dict[str, Any]:
     """Times tasks in turns: seconds of each, and how many times the literal's speed each has."""
     for _ in range(warm_ups):
         for task in tasks.values():
@@ -119,8 +120,8 @@ def compare_forward(shape: Shape, rounds: int, device: torch.device) -> dict[str
     noisy = torch.rand(shape, device=device)
     with torch.inference_mode():
         tasks = {name: partial(network, noisy) for name, network in ways(device).items()}
-        warm_ups = 3 if device.type == "cuda" else 1  # a graph is captured at the second call
         outputs = {name: task() for name, task in tasks.items()}
+        warm_ups = 2 if device.type == "cuda" else 0  # a graph is captured at the second call
         result = alternate(tasks, rounds, warm_ups)
     for name, output in outputs.items():
         result[name]["difference"] = (output - outputs[LITERAL]).abs().max().item()
@@ -183,9 +184,9 @@ def machine_rates(device: torch.device) -> dict[str, float]:
     """What the machine can do: GFLOP/s of a matrix product, GB/s of a copy."""
     size = 8192 if device.type == "cuda" else 2048
     matrix = torch.rand(size, size, device=device)
-    block = torch.rand(1 << 26, device=device)
+    block, other = torch.rand(2, 1 << 26, device=device)
     product = min(seconds(partial(torch.mm, matrix, matrix)) for _ in range(8))
-    copied = min(seconds(block.clone) for _ in range(5))
+    copied = min(seconds(partial(other.copy_, block)) for _ in range(5))
     return {
         "matrix_product_gflops": 2 * size**3 / product / 1e9,
         "copy_gb_per_s": 2 * block.nbytes / copied / 1e9,
@@ -222,6 +223,8 @@ def peak_memory(name: str, shape: Shape, device: torch.device) -> float:
         with torch.inference_mode():
             network(noisy)
         return (torch.cuda.max_memory_allocated() - before) / 4 / noisy.numel()
+    if not Path("/proc/self/clear_refs").exists():
+        return math.nan
     command = [sys.executable, "-m", "benchmarks.network", name, *map(str, shape)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)
@@ -233,10 +236,18 @@ def _measure_memory(name: str, shape: Shape) -> float:
     with torch.inference_mode():
         network(torch.rand(1, 4, 32, 32))
         noisy = torch.rand(shape)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = _greatest_size(restart=True)
         network(noisy)
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return kilobytes * 1024 / 4 / noisy.numel()
+    return (_greatest_size() - before) / 4 / noisy.numel()
+
+
+def _greatest_size(restart: bool = False) -> int:
+    """The most bytes that the process has had in memory, by Linux; counted anew from here on."""
+    process = Path("/proc/self")
+    if restart:
+        (process / "clear_refs").write_text("5")
+    fields = dict(line.split(":") for line in (process / "status").read_text().splitlines())
+    return int(fields["VmHWM"].split()[0]) * 1024
 
 
 def compile_seconds(device: torch.device) -> float | None:
@@ -262,7 +273,7 @@ def growth(plan: Plan, device: torch.device) -> dict[str, list[dict[str, float]]
     def cost(shape: Shape) -> float:
         noisy = torch.rand(shape, device=device)
         with torch.inference_mode():
-            return min(seconds(partial(network, noisy)) for _ in range(3))
+            return min(seconds(partial(network, noisy)) for _ in range(2))
 
     return {
         "bands": [{"bands": b, "seconds": cost((1, b, 64, 64))} for b in plan.bands],

@@ -18,7 +18,7 @@ from rich.table import Table
 from benchmarks import loading
 from benchmarks.timing import device, seconds, spread, tell
 from lightning_ras2s import RAS2S, HSIDenoiser
-from lightning_ras2s.callbacks import ProgressBar, Throughput
+from lightning_ras2s.callbacks import Throughput
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Plan:
     rounds: int = 3
 
 
-QUICK = Plan(batch_size=1, steps=12, rounds=2)
+QUICK = Plan(batch_size=1, steps=8, rounds=1)
 
 
 class Clock(L.Callback):
@@ -63,11 +63,13 @@ def run_loop(
     clock = Clock()
     trainer = L.Trainer(
         max_steps=steps,
+        log_every_n_steps=10,
         limit_val_batches=0,
         accelerator=device().type,
         devices=1,
         logger=CSVLogger(folder),
-        callbacks=[clock, Throughput(), LearningRateMonitor(), ProgressBar()],
+        callbacks=[clock, Throughput(), LearningRateMonitor()],
+        enable_progress_bar=False,
         gradient_clip_val=1e6,
         default_root_dir=folder,
         enable_checkpointing=False,
