@@ -383,6 +383,7 @@ def draw(result: dict[str, Any], file: Path) -> None:
         slope = times[-1] / sizes[-1]
         axes.plot([0, sizes[-1]], [0, slope * sizes[-1]], color="0.5", linestyle=":")
         axes.set(title=f"Seconds by {key}, {unit}", xlabel=key, ylim=(0, None), xlim=(0, None))
+        axes.locator_params(axis="x", nbins=4)
         axes.grid(alpha=0.3)
     figure.savefig(file, dpi=130)
 

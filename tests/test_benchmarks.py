@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import lmdb_way, loading
+from benchmarks import lmdb_way, loading, network, training
 from datamodules import random_streams
 from datamodules.stored import bytes_kept
 
@@ -141,3 +141,46 @@ def test_the_cases_come_in_turns_on_a_third_of_the_bands(patch):
     dead = [(add_noise(patch) == 0).all(axis=1).any(axis=1).sum() for _ in range(8)]
     assert dead == [0, 0, 0, 10] * 2
     assert patch.min() == patch.max() == 0.5
+
+
+# The network
+
+
+def test_the_networks_are_compared_on_the_same_weights(tmp_path):
+    plan = network.Plan(
+        forward=((1, 3, 16, 16),),
+        memory=((1, 3, 16, 16),),
+        training=((1, 2, 8, 8),),
+        rounds=2,
+        bands=(2, 3),
+        pixels=(8, 16),
+    )
+    result = json.loads(json.dumps(network.measure(plan, torch.device("cpu"))))
+    for row in (*result["forward"], *result["training"]):
+        assert row["literal"]["speedup"] == {"median": 1, "least": 1, "most": 1}
+        fast = row["ours"]["speedup"]
+        assert 0 < fast["least"] <= fast["median"] <= fast["most"] < math.inf
+    (forward,) = result["forward"]
+    assert forward["ours"]["difference"] < 1e-5
+    work = result["work_per_pixel_and_band"]
+    assert work["operations"] / 2 == pytest.approx(89_800, rel=0.01)
+    assert work["bytes"] > 4 * 14 * 30
+    assert [point["bands"] for point in result["growth"]["bands"]] == [2, 3]
+    assert [point["pixels"] for point in result["growth"]["pixels"]] == [64, 256]
+    assert len(result["layers"]) == len(network.LAYERS)
+    network.draw(result, tmp_path / "network.png")
+    assert (tmp_path / "network.png").stat().st_size > 10_000
+    console = Console(width=200, record=True)
+    network.show(result, console)
+    text = console.export_text()
+    assert "1x3x16x16" in text
+    assert "89,8" in text
+
+
+def test_the_loop_is_compared_with_its_step():
+    result = json.loads(json.dumps(training.measure(training.Plan(1, steps=3, rounds=1))))
+    for key in ("bare_seconds", "loop_seconds", "ratio"):
+        assert 0 < result[key]["least"] <= result[key]["median"] < math.inf
+    console = Console(width=200, record=True)
+    training.show(result, console)
+    assert "1x31x64x64" in console.export_text()

@@ -171,6 +171,33 @@ def test_a_loss_that_is_not_finite_stops_training_and_says_where(tmp_path):
         trainer(tmp_path).fit(denoiser, data())
 
 
+@pytest.mark.parametrize("log_every_n_steps", [1, 2, 50])
+def test_the_step_that_is_not_finite_is_named_before_anything_is_kept(tmp_path, log_every_n_steps):
+    class Diverges(HSIDenoiser):
+        def training_step(self, batch, batch_idx):
+            self.validated = False
+            loss = super().training_step(batch, batch_idx)
+            return loss * float("inf") if batch_idx == 2 else loss
+
+        def validation_step(self, batch, batch_idx):
+            self.validated = True
+
+    denoiser = Diverges(Scale())
+    engine = trainer(tmp_path, num_sanity_val_steps=0, log_every_n_steps=log_every_n_steps)
+    with pytest.raises(NonFiniteLossError, match="inf at step 2"):
+        engine.fit(denoiser, data())
+    assert not denoiser.validated
+
+
+def test_speed_is_an_option_of_networks_that_have_it():
+    network = RAS2S(channels=2)
+    denoiser = HSIDenoiser(network, compile_steps=True, cuda_graphs=True)
+    assert network.compiled
+    assert denoiser.state_dict().keys() == HSIDenoiser(RAS2S(channels=2)).state_dict().keys()
+    with pytest.raises(ValueError, match="compile_steps: Scale has no steps"):
+        HSIDenoiser(Scale(), compile_steps=True)
+
+
 def test_checkpoint_holds_plain_types_and_gives_the_network_back(tmp_path):
     torch.manual_seed(0)
     denoiser = HSIDenoiser(RAS2S(channels=4, regions=2), loss="l2 + 0.001*sam")

@@ -325,4 +325,6 @@ def _as_sequence(noisy: Tensor) -> Bands:
         raise ValueError(
             f"expected a non-empty batch of cubes [N, B, H, W], got shape {list(noisy.shape)}"
         )
-    return list(noisy.split(1, dim=1))
+    # Strides that hang on the number of bands would have compiled code compiled again.
+    bands = noisy.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+    return list(bands.unsqueeze(2).unbind())

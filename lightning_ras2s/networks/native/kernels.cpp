@@ -7,6 +7,9 @@
 // Each result is summed in the same order whatever the number of threads.
 
 #include <omp.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -131,7 +134,7 @@ constexpr float LEAKY_SLOPE = 0.1f;
 
 inline Vector activate(Vector x, Index activation) {
   switch (activation) {
-    case RELU: return select(x > 0.0f, x, Vector{});
+    case RELU: return select(x <= 0.0f, Vector{}, x);  // NaN stays
     case LEAKY_RELU: return select(x > 0.0f, x, x * LEAKY_SLOPE);
     case SIGMOID: return sigmoid(x);
     case TANH: return hyperbolic_tangent(x);
@@ -142,7 +145,7 @@ inline Vector activate(Vector x, Index activation) {
 // The derivative of an activation, by its result.
 inline Vector derivative(Vector result, Index activation) {
   switch (activation) {
-    case RELU: return select(result > 0.0f, Vector{} + 1.0f, Vector{});
+    case RELU: return select(result <= 0.0f, Vector{}, Vector{} + 1.0f);
     case LEAKY_RELU: return select(result > 0.0f, Vector{} + 1.0f, Vector{} + LEAKY_SLOPE);
     case SIGMOID: return result * (1.0f - result);
     case TANH: return 1.0f - result * result;
@@ -1109,6 +1112,16 @@ void region_filter(const RegionFilter* op) {
 // ------------------------------------------------------------------------------------------ memory
 
 extern "C" {
-void* allocate(std::size_t bytes) { return std::malloc(bytes); }
+// Large blocks ask for large pages, whose addresses are found faster and which come at once.
+void* allocate(std::size_t bytes) {
+  void* memory = std::malloc(bytes);
+#if defined(MADV_HUGEPAGE)
+  constexpr std::uintptr_t page = 1 << 21;
+  const std::uintptr_t start = reinterpret_cast<std::uintptr_t>(memory);
+  const std::uintptr_t from = (start + page - 1) / page * page, to = (start + bytes) / page * page;
+  if (memory && from < to) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
+#endif
+  return memory;
+}
 void release(void* memory) { std::free(memory); }
 }
