@@ -54,7 +54,7 @@ sweep: $(INSTALLED) ## searches hyper-parameters, by W&B or, without an account,
 		$(if $(COUNT),--count=$(COUNT)) $(if $(AGENTS),--agents=$(AGENTS)) \
 		$(if $(FOLDER),--folder='$(FOLDER)') $(if $(SWEEP_ID),--sweep_id=$(SWEEP_ID)) $(if $(ARGS),-- $(ARGS))
 
-benchmark: $(INSTALLED) ## measures speed and disk against the field's way: [QUICK=1]
+benchmark: $(INSTALLED) ## measures speed, memory and disk against plain ways: [QUICK=1] [ARGS="--only=network"]
 	@$(INTERPRETER) -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
 test: $(INSTALLED) ## runs the tests: [ARGS="-k noise"]

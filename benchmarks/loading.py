@@ -58,7 +58,8 @@ class StoredScenes(HSIDataModule):
     name = "benchmark"
 
     def __init__(self, folder: Path, **options: Any) -> None:
-        super().__init__(**{"sampling": "grid", "batch_size": BATCH} | options)
+        defaults: dict[str, Any] = {"sampling": "grid", "batch_size": BATCH}
+        super().__init__(**defaults | options)
         self.folder = folder
 
     def scenes(self, split: str) -> list[StoredScene]:

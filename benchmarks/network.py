@@ -119,7 +119,9 @@ def compare_forward(shape: Shape, rounds: int, device: torch.device) -> dict[str
     """The forward pass of one size; also by how much the outputs differ at most."""
     noisy = torch.rand(shape, device=device)
     with torch.inference_mode():
-        tasks = {name: partial(network, noisy) for name, network in ways(device).items()}
+        tasks: dict[str, Task] = {
+            name: partial(network, noisy) for name, network in ways(device).items()
+        }
         outputs = {name: task() for name, task in tasks.items()}
         warm_ups = 2 if device.type == "cuda" else 0  # a graph is captured at the second call
         result = alternate(tasks, rounds, warm_ups)

@@ -99,4 +99,5 @@ class _Shell(nn.Module):
 def capture_both(network: nn.Module, noisy: Tensor) -> Pass:
     """Captures a forward and a backward pass."""
     shell = _Shell(network).train(network.training)
-    return torch.cuda.make_graphed_callables(shell, (noisy.clone(),), allow_unused_input=True)
+    sample = (noisy.clone(),)
+    return torch.cuda.make_graphed_callables(shell, sample, allow_unused_input=True)  # type: ignore[return-value]

@@ -46,7 +46,7 @@ class AdjacentAttention(nn.Module):
         weight, bias = self.conv.weight, self.conv.bias
         if native.serves(states[-1], weight) and len(weight) in native.ATTENTION_BANDS:
             for window in self._windows(states):
-                yield partial(native.attend, window=window, weight=weight, bias=bias)
+                yield partial(native.attend, window=window, weight=weight, bias=bias)  # type: ignore[arg-type]
             return
         kernel, bias = self._banded(states[-1].shape[1])
         windows: list[Tensor] = []

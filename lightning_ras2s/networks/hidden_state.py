@@ -79,7 +79,7 @@ class HiddenStateCompensation(nn.Module):
         """The compensated state [N, C, H, W], from ``query(features)`` and the last state."""
         if not torch.is_grad_enabled() and native.serves(queries, state):
             weight, bias = self.key_value.weight, self.key_value.bias
-            mixed = native.compensate(queries, state, weight, bias, HEADS)
+            mixed = native.compensate(queries, state, weight, bias, HEADS)  # type: ignore[arg-type]
         else:
             mixed = attend_channels(queries, *self.key_value(state).chunk(2, dim=1))
         first, second = self.refine

@@ -265,9 +265,9 @@ auto pick(Index k) {
 
 // ---------------------------------------------------------------------------------- convolutions
 
-// PIXELS of sums [K], each `row` floats long, from C channels, each `channel` floats long; without
+// VECTORS of sums [K], each `row` floats long, from C channels, each `channel` floats long; without
 // bias; weight [C][taps][K]. With 3 x 3 taps the input is framed.
-template <int K, int SIDE>
+template <int K, int SIDE, int VECTORS>
 inline void sum_taps(const float* input, Index channel, const float* weight, Index C, float* sums,
                      Index row) {
   Vector sum[K][VECTORS] = {};
@@ -297,14 +297,20 @@ inline void sum_taps(const float* input, Index channel, const float* weight, Ind
 template <int K>
 struct Taps3x3 {
   static void run(const float* input, const float* weight, Index C, float* sums) {
-    sum_taps<K, 3>(input, FRAME_CHANNEL, weight, C, sums, COLUMNS);
+    sum_taps<K, 3, VECTORS>(input, FRAME_CHANNEL, weight, C, sums, COLUMNS);
+  }
+};
+template <int K>
+struct NarrowTaps3x3 {  // for the end of a row
+  static void run(const float* input, const float* weight, Index C, float* sums) {
+    sum_taps<K, 3, 1>(input, FRAME_CHANNEL, weight, C, sums, COLUMNS);
   }
 };
 template <int K>
 struct Taps1x1 {
   static void run(const float* input, Index channel, const float* weight, Index C, float* sums,
                   Index row) {
-    sum_taps<K, 1>(input, channel, weight, C, sums, row);
+    sum_taps<K, 1, VECTORS>(input, channel, weight, C, sums, row);
   }
 };
 
@@ -349,10 +355,11 @@ void convolve(const Sizes& sizes, const Pair& input, const Passed& passed, const
       copy_framed(input, passed, sizes, tile, frame);
       for (Index y = 0; y < tile.rows; ++y)
         for (Index b = 0; b < blocks.count; ++b) {
-          const auto sum_block = pick<Taps3x3, BLOCK>(blocks.size(b));
+          const auto wide = pick<Taps3x3, BLOCK>(blocks.size(b));
+          const auto narrow = pick<NarrowTaps3x3, BLOCK>(blocks.size(b));
           for (Index x = 0; x < tile.columns; x += PIXELS)
-            sum_block(frame + y * FRAME_ROW + x, packed + blocks.start(b) * inputs * 9, inputs,
-                      sums + x);
+            (tile.columns - x > LANES ? wide : narrow)(
+                frame + y * FRAME_ROW + x, packed + blocks.start(b) * inputs * 9, inputs, sums + x);
           for (Index k = 0; k < blocks.size(b); ++k)
             finish(tile.sample, blocks.start(b) + k, (tile.top + y) * sizes.width + tile.left,
                    tile.columns, sums + k * COLUMNS);
