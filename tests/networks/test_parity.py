@@ -1,11 +1,13 @@
 """RAS2S against the reference values of the authors' network."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from datamodules import IndianPines
 from lightning_ras2s.metrics import mpsnr
-from lightning_ras2s.networks import RAS2S
+from lightning_ras2s.networks import RAS2S, native
 from lightning_ras2s.weights import RELEASED_NAMES, from_released, load_network
 from tests.golden import (
     OFFICIAL_WEIGHTS,
@@ -45,14 +47,22 @@ def by_released_name(network):
 # on cubes this small one such element moves a gradient by up to 0.6 %. In float64 none does.
 @pytest.mark.parametrize("name", RAS2S_FILES)
 @pytest.mark.parametrize(
-    ("dtype", "gradient_tolerance"),
-    [(torch.float64, 1e-4), (torch.float32, 1e-2)],
-    ids=["float64", "float32"],
+    ("path", "dtype", "gradient_tolerance"),
+    [
+        ("plain", torch.float64, 1e-4),
+        ("plain", torch.float32, 1e-2),
+        ("kernels", torch.float32, 1e-2),
+        ("compiled", torch.float32, 1e-2),
+    ],
 )
-def test_outputs_and_gradients(name, dtype, gradient_tolerance):
+def test_outputs_and_gradients(name, path, dtype, gradient_tolerance):
     golden = load_golden(name)
     network = golden_network(golden).to(dtype)
-    denoised = network(golden["input"].to(dtype))
+    if path == "compiled":
+        torch._dynamo.reset()
+        network.compile_steps(backend="aot_eager", dynamic=False)
+    with native.plain_operations() if path == "plain" else nullcontext():
+        denoised = network(golden["input"].to(dtype))
     torch.testing.assert_close(denoised, golden["output"].to(dtype), rtol=0, atol=1e-5)
     loss = (denoised - golden["target"]).abs().mean()
     loss.backward()
@@ -62,6 +72,18 @@ def test_outputs_and_gradients(name, dtype, gradient_tolerance):
     for key, expected in golden["grads"].items():
         error = (grads[key].reshape(expected.shape) - expected).abs().max()
         assert error <= gradient_tolerance * expected.abs().max(), key
+
+
+@pytest.mark.parametrize("name", RAS2S_FILES)
+@pytest.mark.parametrize(
+    ("dtype", "largest", "mean"), [(torch.bfloat16, 0.03, 0.005), (torch.float16, 0.006, 0.001)]
+)
+def test_half_precision_stays_near_the_golden_output(name, dtype, largest, mean):
+    golden = load_golden(name)
+    with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
+        error = (golden_network(golden)(golden["input"]) - golden["output"]).abs()
+    assert error.max() <= largest
+    assert error.mean() <= mean
 
 
 @pytest.mark.parametrize("name", TRACED_FILES)
