@@ -288,6 +288,7 @@ def measure(plan: Plan, device: torch.device) -> dict[str, Any]:
     is_cuda = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name() if is_cuda else f"{torch.get_num_threads()} cores",
+        "is_cuda": is_cuda,
         "plan": asdict(plan),
         "machine": machine_rates(device),
         "work_per_pixel_and_band": work_per_pixel(),
@@ -320,13 +321,17 @@ def show(result: dict[str, Any], console: Console) -> None:
         ("Training step: forward, backward, Adam", result["training"], 3),
     ):
         table = Table(title=f"{title}, {result['device']}, float32")
-        for header in ("N x B x H x W", "way", "s", "times literal", "GFLOP/s", "share"):
+        headers = ["N x B x H x W", "way", "s", "times literal", "GFLOP/s", "share"]
+        # A GPU's caches keep little of a map; on the CPU, bytes say nothing.
+        headers += ["share of a copy"] if result["is_cuda"] else []
+        for header in headers:
             table.add_column(header, justify="left" if header == "way" else "right")
         for row in rows:
             n, b, h, w = row["shape"]
             for name in (key for key in row if key != "shape"):
                 way = row[name]
-                rate = passes * work["operations"] * n * b * h * w / way["seconds"]["median"] / 1e9
+                done = passes * n * b * h * w / way["seconds"]["median"] / 1e9
+                rate, copied = done * work["operations"], done * work["bytes"]
                 table.add_row(
                     "x".join(map(str, row["shape"])),
                     name,
@@ -334,6 +339,7 @@ def show(result: dict[str, Any], console: Console) -> None:
                     tell(way["speedup"], 2),
                     f"{rate:.0f}",
                     f"{rate / machine['matrix_product_gflops']:.0%}",
+                    *([f"{copied / machine['copy_gb_per_s']:.0%}"] if result["is_cuda"] else []),
                 )
         console.print(table)
     layers = Table(title="3x3 convolutions of 256 x 256 pixels, GFLOP/s")

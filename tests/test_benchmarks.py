@@ -175,6 +175,8 @@ def test_the_networks_are_compared_on_the_same_weights(tmp_path):
     text = console.export_text()
     assert "1x3x16x16" in text
     assert "89,8" in text
+    network.show(result | {"is_cuda": True}, console)
+    assert "share of a copy" in console.export_text()
 
 
 def test_the_loop_is_compared_with_its_step():
