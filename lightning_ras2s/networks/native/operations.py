@@ -10,149 +10,24 @@ from torch.autograd.function import once_differentiable
 
 from lightning_ras2s.networks.native.library import kernels
 from lightning_ras2s.networks.native.memory import new_maps
+from lightning_ras2s.networks.native.structures import (
+    Attention,
+    Compensation,
+    Convolution,
+    GatedUnit,
+    Linear,
+    Maps,
+    Pair,
+    Passed,
+    RegionFilter,
+    Residual,
+    Sizes,
+    Weight,
+    WeightGradient,
+)
 
 Activation = Literal["none", "relu", "leaky_relu", "sigmoid", "tanh"]
 _ACTIVATIONS = get_args(Activation)  # numbered as in kernels.cpp
-
-_Index = ctypes.c_int64
-_Pointer = ctypes.c_void_p
-
-
-class _Maps(ctypes.Structure):
-    _fields_ = [("data", _Pointer), ("batch", _Index)]
-
-
-class _Sizes(ctypes.Structure):
-    _fields_ = [(name, _Index) for name in ("samples", "height", "width", "threads")]
-
-
-class _Passed(ctypes.Structure):
-    _fields_ = [("result", _Maps), ("activation", _Index)]
-
-
-class _Weight(ctypes.Structure):
-    _fields_ = [
-        ("data", _Pointer),
-        *((name, _Index) for name in ("batch", "output", "input", "flipped")),
-    ]
-
-
-class _Pair(ctypes.Structure):
-    _fields_ = [
-        ("first", _Maps),
-        ("second", _Maps),
-        ("first_channels", _Index),
-        ("second_channels", _Index),
-    ]
-
-
-class _Residual(ctypes.Structure):
-    _fields_ = [("maps", _Maps), ("channel", _Index)]
-
-
-class _Convolution(ctypes.Structure):
-    _fields_ = [
-        ("sizes", _Sizes),
-        ("input", _Pair),
-        ("passed", _Passed),
-        ("outputs", _Index),
-        ("weight", _Weight),
-        ("bias", _Pointer),
-        ("activation", _Index),
-        ("residuals", _Residual * 2),
-        ("output", _Maps),
-    ]
-
-
-class _WeightGradient(ctypes.Structure):
-    _fields_ = [
-        ("sizes", _Sizes),
-        ("input", _Pair),
-        ("outputs", _Index),
-        ("gradient", _Maps),
-        ("passed", _Passed),
-        ("by_sample", _Index),
-        ("result", _Pointer),
-    ]
-
-
-class _GatedUnit(ctypes.Structure):
-    _fields_ = [
-        ("sizes", _Sizes),
-        ("channels", _Index),
-        ("state", _Maps),
-        ("input", _Maps),
-        ("weight", _Weight),
-        ("bias", _Pointer),
-        *(
-            (name, _Maps)
-            for name in (
-                "next",
-                "gates",
-                "candidate",
-                "gradient",
-                "sums_gradient",
-                "inputs_gradient",
-                "reset_state",
-            )
-        ),
-    ]
-
-
-class _Linear(ctypes.Structure):
-    _fields_ = [
-        ("sizes", _Sizes),
-        ("inputs", _Index),
-        ("outputs", _Index),
-        ("input", _Maps),
-        ("weight", _Pointer),
-        ("bias", _Pointer),
-        ("output", _Maps),
-    ]
-
-
-class _Compensation(ctypes.Structure):
-    _fields_ = [
-        ("sizes", _Sizes),
-        ("channels", _Index),
-        ("heads", _Index),
-        ("queries", _Maps),
-        ("state", _Maps),
-        ("weight", _Pointer),
-        ("bias", _Pointer),
-        ("output", _Maps),
-    ]
-
-
-class _Attention(ctypes.Structure):
-    _fields_ = [
-        ("sizes", _Sizes),
-        ("channels", _Index),
-        ("length", _Index),
-        ("state", _Maps),
-        ("window", ctypes.POINTER(_Maps)),
-        ("weight", _Pointer),
-        ("bias", _Pointer),
-        *(
-            (name, _Maps)
-            for name in ("output", "logits", "gradient", "sums_gradient", "state_gradient")
-        ),
-        ("window_gradient", ctypes.POINTER(_Maps)),
-        ("weight_gradient", _Pointer),
-    ]
-
-
-class _RegionFilter(ctypes.Structure):
-    _fields_ = [
-        ("sizes", _Sizes),
-        ("channels", _Index),
-        ("regions", _Index),
-        ("guides", _Index),
-        ("input", _Maps),
-        ("filters", _Weight),
-        ("guide", ctypes.POINTER(_Maps)),
-        ("output", _Maps),
-    ]
 
 
 def _call(name: str, arguments: ctypes.Structure) -> None:
@@ -166,21 +41,21 @@ def _samples(x: Tensor) -> Tensor:
     return x if whole else x.contiguous()
 
 
-def _maps(x: Tensor | None) -> _Maps:
-    return _Maps() if x is None else _Maps(x.data_ptr(), x.stride(0))
+def _maps(x: Tensor | None) -> Maps:
+    return Maps() if x is None else Maps(x.data_ptr(), x.stride(0))
 
 
-def _sizes(x: Tensor) -> _Sizes:
-    return _Sizes(x.shape[0], x.shape[2], x.shape[3], torch.get_num_threads())
+def _sizes(x: Tensor) -> Sizes:
+    return Sizes(x.shape[0], x.shape[2], x.shape[3], torch.get_num_threads())
 
 
-def _weight(weight: Tensor, transposed: bool = False) -> _Weight:
+def _weight(weight: Tensor, transposed: bool = False) -> Weight:
     """A weight [K, C, 3, 3], or one for each sample [N, K, C, 3, 3]."""
     batch = weight.stride(0) if weight.ndim == 5 else 0
     out, into = weight.stride()[-4:-2]
     if transposed:
         out, into = into, out
-    return _Weight(weight.data_ptr(), batch, out, into, transposed)
+    return Weight(weight.data_ptr(), batch, out, into, transposed)
 
 
 def _taps(weight: Tensor) -> Tensor:
@@ -188,19 +63,19 @@ def _taps(weight: Tensor) -> Tensor:
     return weight if weight.stride()[-2:] == (3, 1) else weight.contiguous()
 
 
-def _passed(result: Tensor | None, activation: Activation) -> _Passed:
+def _passed(result: Tensor | None, activation: Activation) -> Passed:
     if result is None or activation == "none":
-        return _Passed()
-    return _Passed(_maps(result), _ACTIVATIONS.index(activation))
+        return Passed()
+    return Passed(_maps(result), _ACTIVATIONS.index(activation))
 
 
-def _pair(first: Tensor, second: Tensor | None = None) -> _Pair:
+def _pair(first: Tensor, second: Tensor | None = None) -> Pair:
     channels = 0 if second is None else second.shape[1]
-    return _Pair(_maps(first), _maps(second), first.shape[1], channels)
+    return Pair(_maps(first), _maps(second), first.shape[1], channels)
 
 
-def _residual(x: Tensor) -> _Residual:
-    return _Residual(_maps(x), 0 if x.shape[1] == 1 else x.shape[2] * x.shape[3])
+def _residual(x: Tensor) -> Residual:
+    return Residual(_maps(x), 0 if x.shape[1] == 1 else x.shape[2] * x.shape[3])
 
 
 def _convolve(
@@ -212,7 +87,7 @@ def _convolve(
     *residuals: Tensor,
 ) -> Tensor:
     output = new_maps(x.shape[0], weight.shape[-4], *x.shape[2:])
-    arguments = _Convolution(
+    arguments = Convolution(
         sizes=_sizes(x),
         input=_pair(x, second),
         outputs=output.shape[1],
@@ -230,7 +105,7 @@ def _input_gradient(
     gradient: Tensor, weight: Tensor, result: Tensor | None, activation: Activation
 ) -> Tensor:
     to_input = new_maps(gradient.shape[0], weight.shape[-3], *gradient.shape[2:])
-    arguments = _Convolution(
+    arguments = Convolution(
         sizes=_sizes(gradient),
         input=_pair(gradient),
         passed=_passed(result, activation),
@@ -254,7 +129,7 @@ def _weight_gradient(
     outputs, weights = gradient.shape[1], gradient.shape[1] * inputs * 9
     samples = x.shape[0] if by_sample else 1
     both = x.new_empty(samples, weights + outputs)
-    arguments = _WeightGradient(
+    arguments = WeightGradient(
         sizes=_sizes(x),
         input=_pair(x, second),
         outputs=outputs,
@@ -349,7 +224,7 @@ def _step(
     candidate: Tensor | None = None,
 ) -> Tensor:
     following = new_maps(*state.shape)
-    arguments = _GatedUnit(
+    arguments = GatedUnit(
         sizes=_sizes(state),
         channels=state.shape[1],
         state=_maps(state),
@@ -382,7 +257,7 @@ class _GatedStep(torch.autograd.Function):
         samples, channels, height, width = state.shape
         to_sums = new_maps(samples, 3 * channels, height, width)
         to_inputs, reset_state = new_maps(*gates.shape), new_maps(*state.shape)
-        arguments = _GatedUnit(
+        arguments = GatedUnit(
             sizes=_sizes(state),
             channels=channels,
             state=_maps(state),
@@ -422,7 +297,7 @@ def gated_step(state: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """X [N, C, H, W] and weight [K, C], contiguous -> [N, K, H, W]."""
     output = new_maps(x.shape[0], weight.shape[0], *x.shape[2:])
-    arguments = _Linear(
+    arguments = Linear(
         sizes=_sizes(x),
         inputs=x.shape[1],
         outputs=weight.shape[0],
@@ -471,7 +346,7 @@ def compensate(queries: Tensor, state: Tensor, weight: Tensor, bias: Tensor, hea
     """
     queries, state, weight = _samples(queries), _samples(state), weight.contiguous()
     output = new_maps(*state.shape)
-    arguments = _Compensation(
+    arguments = Compensation(
         sizes=_sizes(state),
         channels=state.shape[1],
         heads=heads,
@@ -491,8 +366,8 @@ ATTENTION_BANDS = (1, 3, 5, 7, 9)
 
 def _attention(
     state: Tensor, window: Sequence[Tensor], weight: Tensor, bias: Tensor, **others: Any
-) -> _Attention:
-    return _Attention(
+) -> Attention:
+    return Attention(
         sizes=_sizes(state),
         channels=state.shape[1],
         length=len(window),
@@ -564,7 +439,7 @@ def filter_regions(features: Tensor, filters: Tensor, guides: Sequence[Tensor]) 
     guides = [_samples(guide) for guide in guides]
     samples, channels, height, width = features.shape
     output = new_maps(samples, len(guides) * channels, height, width)
-    arguments = _RegionFilter(
+    arguments = RegionFilter(
         sizes=_sizes(features),
         channels=channels,
         regions=filters.shape[1] // channels,
@@ -579,4 +454,4 @@ def filter_regions(features: Tensor, filters: Tensor, guides: Sequence[Tensor]) 
 
 
 def _array(maps: Sequence[Tensor]) -> Any:
-    return (_Maps * len(maps))(*(_maps(x) for x in maps))
+    return (Maps * len(maps))(*(_maps(x) for x in maps))
