@@ -31,8 +31,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(INTERPRETER) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-train: $(INSTALLED) ## trains and tests: [EXP=quickstart] [DEVICES=1] [NODES=1] [ARGS="--trainer.max_epochs=3"]
-	@$(INTERPRETER) -m lightning_ras2s fit $(CONFIG) $(if $(DEVICES),--trainer.devices=$(DEVICES)) \
+train: $(INSTALLED) ## trains and tests: [EXP=quickstart] [RESUME=last] [DEVICES=1] [NODES=1] [ARGS="--trainer.max_epochs=3"]
+	@$(INTERPRETER) -m lightning_ras2s fit $(CONFIG) $(if $(RESUME),--resume='$(RESUME)') $(if $(DEVICES),--trainer.devices=$(DEVICES)) \
 		$(if $(NODES),--trainer.num_nodes=$(NODES)) $(ARGS)
 
 evaluate: $(INSTALLED) ## tests weights under all noise cases: CKPT=best.ckpt [EXP=quickstart]

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from datamodules.noise import FIVE_CASES, TRAINING_MIX, corrupt
 from datamodules.patches import PatchShape
 from datamodules.random_streams import compile_draws
+from datamodules.reading import Notes
 from datamodules.samples import (
     WHOLE,
     AnyScene,
@@ -40,15 +41,14 @@ class ShardedSampler(Sampler[int]):
 
     def __init__(self, length: int, even: bool) -> None:
         self.length, self.even, self.epoch = length, even, 0
+        self.skip = 0  # so many of the process's first numbers, the next time only
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each training epoch."""
         self.epoch = epoch
 
     def _own(self) -> range:
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank = torch.distributed.get_rank() if distributed else 0
-        processes = torch.distributed.get_world_size() if distributed else 1
+        rank, processes = rank_and_processes()
         if self.even:
             return range(rank, self.length - self.length % processes, processes)
         return range(rank % self.length, self.length, processes)
@@ -58,7 +58,64 @@ class ShardedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         start = self.epoch * self.length if self.even else 0
-        return (start + number for number in self._own())
+        own, self.skip = self._own()[self.skip :], 0
+        return (start + number for number in own)
+
+
+def rank_and_processes() -> tuple[int, int]:
+    """This process's number among those that work together, and how many they are."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """A loader that goes on within an epoch; its workers note what they are reading.
+
+    Lightning keeps its state in checkpoints: how many batches it has given in this epoch. A batch
+    follows from its number, so that is all there is to know, for any number of workers, and of
+    processes: those share the same batches out.
+
+    Args:
+        dataset: As for DataLoader.
+        batch_size: Likewise.
+        sampler: Skips what the batches before had.
+        num_workers: As for DataLoader.
+        kwargs: Further arguments of DataLoader.
+    """
+
+    sampler: ShardedSampler
+    batches = 0
+    used: int | None = None  # batches of an epoch, where not all are
+    _skipped = 0
+
+    def __init__(
+        self,
+        dataset: Dataset[Batch],
+        batch_size: int,
+        sampler: Sampler[int],
+        num_workers: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.notes = Notes(num_workers)
+        kwargs |= {"num_workers": num_workers, "worker_init_fn": self.notes.start}
+        super().__init__(dataset, batch_size, sampler=sampler, **kwargs)
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the epoch is."""
+        return {"batches": self.batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on there next time; from the beginning where the epoch was at its end."""
+        self._skipped = state.get("batches", 0) % (self.used or len(self))
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """The batches; a generator, so that nothing is read before the epoch has its number."""
+        self.batches, self._skipped = self._skipped, 0
+        self.sampler.skip = self.batches * (self.batch_size or 1)
+        for batch in super().__iter__():
+            self.batches += 1
+            yield batch
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -75,7 +132,8 @@ class HSIDataModule(L.LightningDataModule):
     nobody knows it.
 
     Args:
-        batch_size: Patches in a training batch, on each device.
+        batch_size: Patches in a training batch, on all devices together: a training takes the same
+            batches, whatever the number of devices.
         patch_size: Height and width of a training patch, in pixels.
         patch_bands: Consecutive bands of a training patch, at a random place of the spectrum.
         sampling: ``random`` draws scene, scale and place of each patch; ``grid`` takes the places
@@ -85,8 +143,8 @@ class HSIDataModule(L.LightningDataModule):
         train_noise: Noise cases of training; each patch gets one of them, in equal shares.
         val_noise: Noise cases of validation; each scene is validated under every one.
         test_noise: Noise cases of the test, likewise.
-        num_workers: Processes that cut patches, at most one a core; 0 cuts them in the training
-            process.
+        num_workers: Processes that cut patches, for each device, at most one a core; 0 cuts them in
+            the training process.
         compile_noise: Compile the drawing of noise for the CPU: it takes some seconds at the start,
             and is then two to three times as fast, with the same bits. Without effect on the GPU.
         seed: All patches and all noise follow from it.
@@ -144,6 +202,9 @@ class HSIDataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self.compile_noise = compile_noise
         self.seed = seed
+        self._notes: list[Notes] = []
+        self._train_loader: ResumableLoader | None = None
+        self._train_state: dict[str, int] = {}
 
     def scenes(self, split: str) -> Sequence[AnyScene]:
         """The scenes of ``split``: train, val or test."""
@@ -186,20 +247,40 @@ class HSIDataModule(L.LightningDataModule):
         return scenes
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of patches.
+        """Batches of patches, of which each process gets an equal share.
 
         Raises:
-            DataError: If an epoch has no batch for each process.
+            DataError: If a batch cannot be divided by the number of processes.
         """
+        _, processes = rank_and_processes()
+        share, rest = divmod(self.batch_size, processes)
+        if rest:
+            sizes = [n * processes for n in (share, share + 1) if n]
+            raise DataError(
+                f"data.batch_size is {self.batch_size}, of all {processes} devices together, which "
+                f"cannot share it equally; give {' or '.join(map(str, sizes))}"
+            )
         grid = max(len(self.train_set.grid), self.batch_size)
         sampler = ShardedSampler(self.patches_per_epoch or grid, even=True)
-        if len(sampler) < self.batch_size:
-            raise DataError(
-                f"an epoch of {sampler.length} patches gives each process {len(sampler)}, less "
-                f"than data.batch_size, {self.batch_size}; raise data.patches_per_epoch or lower "
-                "data.batch_size"
-            )
-        return self._loader(self.train_set, sampler, self.batch_size)
+        self._train_loader = self._loader(self.train_set, sampler, share, drop_last=True)
+        limit = 1.0 if self.trainer is None else self.trainer.limit_train_batches
+        batches = len(self._train_loader)
+        self._train_loader.used = limit if isinstance(limit, int) else int(limit * batches)
+        self._train_loader.load_state_dict(self._train_state)
+        self._train_state = {}
+        return self._train_loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far the training loader is, for a checkpoint.
+
+        Lightning keeps and loads the state of loaders too, but not of one that was asked for its
+        length before, as a schedule by steps does.
+        """
+        return self._train_loader.state_dict() if self._train_loader else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lets the next training loader go on there."""
+        self._train_state = state_dict
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Whole validation scenes, one at a time."""
@@ -210,19 +291,34 @@ class HSIDataModule(L.LightningDataModule):
         return self._loader(self.test_set, ShardedSampler(len(self.test_set), even=False))
 
     def _loader(
-        self, dataset: Dataset[Batch], sampler: Sampler[int], batch_size: int = 1
-    ) -> DataLoader[Batch]:
+        self,
+        dataset: Dataset[Batch],
+        sampler: ShardedSampler,
+        batch_size: int = 1,
+        drop_last: bool = False,  # in training: all its batches weigh the same
+    ) -> ResumableLoader:
         workers = min(self.num_workers, os.cpu_count() or 1)
-        return DataLoader(
+        loader = ResumableLoader(
             dataset,
             batch_size,
-            sampler=sampler,
-            drop_last=batch_size > 1,  # of training: all its batches weigh the same
-            num_workers=workers,
+            sampler,
+            workers,
+            drop_last=drop_last,
             collate_fn=_as_it_is if hasattr(dataset, "__getitems__") else None,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+        self._notes.append(loader.notes)
+        return loader
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Adds to the death of a worker what it was reading."""
+        for notes in self._notes:
+            if (reading := notes.reading(exception)) is not None:
+                exception.add_note(
+                    f"It was reading {reading}. Is that file damaged? If it ran out of memory, "
+                    "lower data.num_workers."
+                )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Makes the noise on the device, but for the test and for measured scenes."""

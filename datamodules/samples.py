@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, default_collate, get_worker_info
 from datamodules.noise import corrupt, find_noises
 from datamodules.patches import PatchGrid, PatchShape, Turn, random_window
 from datamodules.random_streams import derive_seed
+from datamodules.reading import note
 from datamodules.scene import Measured, Scene, SceneLike, Window
 
 Batch = dict[str, Any]
@@ -82,6 +83,7 @@ class TrainingPatches(Dataset[Batch], ABC):
     def _cut(self, cuts: Sequence[Cut], key: str) -> Tensor:
         patches = empty_batch(len(cuts), *self.shape)
         for cut, out in zip(cuts, patches.numpy(), strict=True):
+            note(cut.parts[key])
             cut.parts[key].cut(cut.window, cut.turn, out)
         return patches
 
@@ -210,12 +212,16 @@ class NoisyScenes(EvaluationSet):
         scene, case, tile = self.parts[index]
         sample: Batch = {"name": self.items[index].scene, "index": index, "case": case}
         if isinstance(scene, Measured):
-            scenes = {"noisy": scene.noisy.load()}
+            parts = {"noisy": scene.noisy}
             if scene.clean is not None:
-                scenes["clean"] = scene.clean.load()
+                parts["clean"] = scene.clean
         else:
-            scenes = {"clean": scene.load()}
-        cubes = {key: torch.from_numpy(part.cube) for key, part in scenes.items()}
+            parts = {"clean": scene}
+        scenes = {}
+        for key, part in parts.items():
+            note(part)
+            scenes[key] = part.load()
+        cubes = {key: torch.from_numpy(loaded.cube) for key, loaded in scenes.items()}
         if "noisy" not in cubes:
             seed = derive_seed(self.seed, self.dataset, scene.name, case)
             if self.draw:

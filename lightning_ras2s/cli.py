@@ -18,6 +18,7 @@ import lightning as L
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf.errors import OmegaConfBaseException
@@ -32,9 +33,12 @@ from lightning_ras2s.callbacks import (
     RegionMasks,
     SpectralCurves,
 )
+from lightning_ras2s.checkpoints import check
 from lightning_ras2s.module import HSIDenoiser, NonFiniteLossError
 from lightning_ras2s.pages.report import write_report
-from lightning_ras2s.weights import read_checkpoint
+from lightning_ras2s.resume import ResumeError, resumed
+from lightning_ras2s.stop import Stopped
+from lightning_ras2s.unessential import unessential
 
 SUBCOMMANDS = ("fit", "validate", "test")
 LOOKS = {  # options of their own, so that they can be overridden one by one
@@ -77,10 +81,12 @@ class SaveRunConfig(SaveConfigCallback):
         run_dir = Path(self.config.run_dir)
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         config.pop("run_dir")
+        if str(config.get("ckpt_path")).startswith(str(run_dir)):
+            config["ckpt_path"] = None  # it goes on; a rerun begins anew
         run_dir.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(_with_run_dir(config, str(run_dir)), sort_keys=False)
         (run_dir / self.config_filename).write_text(text)
-        record = run_record.start(run_dir, self.command, trainer)
+        record = run_record.start(run_dir, self.command, trainer, self.config.get("ckpt_path"))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(
@@ -121,15 +127,17 @@ class RAS2SCLI(LightningCLI):
         """Checks the file. Lightning's own puts its hyper-parameters over those that were given."""
         path = self.config[self.config.subcommand].get("ckpt_path")
         if path and Path(path).suffix:  # not one of Lightning's words: best, last, hpc
-            content = read_checkpoint(Path(path))
-            if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
-                raise UserError(
-                    f"{path}: holds no training to go on with, only weights perhaps; "
-                    f"evaluate them with make evaluate CKPT={path}"
-                )
+            check(Path(path))
 
     def before_instantiate_classes(self) -> None:
         """Keeps W&B inside the run's folder, and offline without an account."""
+        nodes = self.config[self.subcommand].trainer.num_nodes
+        if nodes > 1 and job_name() is None:
+            raise UserError(
+                f"NODES={nodes}, but nothing tells where they meet: start it on each by torchrun "
+                "or by SLURM (experiments/slurm/train.sh), or set MASTER_ADDR, MASTER_PORT and "
+                "NODE_RANK"
+            )
         os.environ[RUN_DIR] = self.config[self.subcommand].run_dir
         run_dir = Path(os.environ[RUN_DIR]).absolute()
         for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
@@ -140,6 +148,16 @@ class RAS2SCLI(LightningCLI):
             import wandb
 
             wandb.setup(wandb.Settings(mode="offline"))
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Tells DDP that all steps have one graph, also where an ablation leaves weights unused."""
+        trainer = super().instantiate_trainer(**kwargs)
+        strategy = trainer.strategy
+        if self.config[self.subcommand].trainer.strategy == "auto" and isinstance(
+            strategy, DDPStrategy
+        ):
+            strategy._ddp_kwargs |= {"static_graph": True, "gradient_as_bucket_view": True}
+        return trainer
 
     def instantiate_classes(self) -> None:
         """Tells what a constructor refuses as a mistake of the user's."""
@@ -217,23 +235,46 @@ def _config_files(args: Sequence[str]) -> list[Path]:
     return files
 
 
-def _choose_run_dir(args: Sequence[str]) -> None:
-    """Names the run's folder after the last config file and the time, once for all its processes.
+def _runs_of(files: Sequence[Path]) -> Path:
+    """The folder of an experiment's runs, named after its file.
 
     A rerun of a run's config.yaml is filed under that run's experiment, one of a sweep's best.yaml
     under the sweep.
     """
-    files = _config_files(args)
-    if RUN_DIR in os.environ and "LOCAL_RANK" in os.environ:
-        return
     last = files[-1] if files else Path("unnamed.yaml")
     above = {"config.yaml": 1, "best.yaml": 0}
-    experiment = last.absolute().parents[above[last.name]].name if last.name in above else last.stem
+    return Path(
+        "runs", last.absolute().parents[above[last.name]].name if last.name in above else last.stem
+    )
+
+
+def _choose_run_dir(experiment: Path) -> None:
+    """Names the run's folder, the same for all its processes.
+
+    Processes that Lightning launches are told it. Those that torchrun or SLURM starts choose it
+    themselves, each by the job's name, before the first one makes the folder.
+    """
+    if RUN_DIR in os.environ and "LOCAL_RANK" in os.environ:
+        return
+    job = job_name()
     run_id = os.environ.get("WANDB_RUN_ID")  # set by W&B's agents, which may start at once
     time = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    folder = Path("runs", experiment, f"{time}_{run_id}" if run_id else time)
+    folder = experiment / (job or (f"{time}_{run_id}" if run_id else time))
     copies = (folder.with_name(f"{folder.name}_{n}") for n in count(2))
     os.environ[RUN_DIR] = str(next(f for f in chain([folder], copies) if not f.exists()))
+
+
+def job_name() -> str | None:
+    """What SLURM or torchrun calls the job, or where its processes meet; None for one process."""
+    environment = os.environ
+    if int(environment.get("SLURM_NTASKS", "1")) > 1:
+        return f"slurm-{environment['SLURM_JOB_ID']}"
+    name = environment.get("TORCHELASTIC_RUN_ID", "none")
+    if name != "none":
+        return f"job-{name}"
+    if "MASTER_ADDR" in environment:
+        return f"job-{environment['MASTER_ADDR']}-{environment.get('MASTER_PORT')}"
+    return None
 
 
 def _silence_clutter() -> None:
@@ -269,18 +310,22 @@ def main(args: Sequence[str] | None = None) -> int:
         args: The command line, by default that of the process.
 
     Returns:
-        The exit code: 0; 2 for a mistake of the user's, which is told in one line on stderr; 143
-        if SIGTERM has ended the run.
+        The exit code: 0; 2 for a mistake of the user's and 1 for a failure of the machine, which
+        are told in one line on stderr; 143 if SIGTERM has ended the run, 130 if Ctrl-C has.
     """
     jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     # On each file alone, interpolation would miss what a later file or flag overrides.
     options = {"parser_mode": "omegaconf+", "usage": argparse.SUPPRESS}
     parser_options: dict[str, Any] = options | dict.fromkeys(SUBCOMMANDS, options)
     _silence_clutter()
-    given = sys.argv[1:] if args is None else list(args)
+    typed = sys.argv[1:] if args is None else list(args)
     code, message = 2, ""
     try:
-        _choose_run_dir(given)
+        experiment = _runs_of(_config_files(typed))
+        given = resumed(typed, experiment)
+        _choose_run_dir(experiment)
+        if args is None:
+            sys.argv[1:] = given  # what the processes that Lightning launches are called with
         RAS2SCLI(
             HSIDenoiser,
             HSIDataModule,
@@ -290,27 +335,43 @@ def main(args: Sequence[str] | None = None) -> int:
             save_config_callback=SaveRunConfig,
             save_config_kwargs={
                 "save_to_log_dir": False,
-                "command": shlex.join(["python", "-m", "lightning_ras2s", *given]),
+                "command": shlex.join(["python", "-m", "lightning_ras2s", *typed]),
             },
             parser_kwargs=parser_options,
-            args=args if args is None else list(args),
+            args=args if args is None else given,
         )
         code = 0
-    except (UserError, AccountError, DataError, NonFiniteLossError, FileNotFoundError) as error:
+    except (
+        UserError,
+        AccountError,
+        DataError,
+        NonFiniteLossError,
+        ResumeError,
+        FileNotFoundError,
+    ) as error:
         message = str(error)
+    except RuntimeError as error:
+        notes = getattr(error, "__notes__", [])  # what we know of the cause
+        if not notes or os.environ.get(TRACEBACK):
+            raise
+        code, message = 1, " ".join([str(error).strip().splitlines()[0], *notes])
     except OmegaConfBaseException as error:
         message = one_line(str(error.msg))
-    except (ValueError, MisconfigurationException) as error:
+    except (ValueError, OSError, MisconfigurationException) as error:
         if os.environ.get(TRACEBACK):
             raise
+        code = 1 if isinstance(error, OSError) else 2
         message = f"{one_line(str(error))} ({TRACEBACK}=1 shows where)"
     except SIGTERMException:
         code = 128 + signal.SIGTERM
+    except Stopped as stop:  # of a process that another one has launched, a failure would kill both
+        code = 0 if os.environ.get("LOCAL_RANK", "0") != "0" else int(stop.code or 0)
     finally:
         if code and RUN_DIR in os.environ and run_record.is_own(Path(os.environ[RUN_DIR])):
             _note_failure(Path(os.environ[RUN_DIR]), message or sys.exc_info()[1])
         if "wandb" in sys.modules:
-            sys.modules["wandb"].finish(exit_code=code)
+            with unessential("W&B's run is not closed", Exception):
+                sys.modules["wandb"].finish(exit_code=code)
     if message:
         print(f"error: {message}", file=sys.stderr)  # noqa: T201
     return code

@@ -8,6 +8,7 @@ from rich.table import Table
 from torch import Tensor
 
 from lightning_ras2s.metrics import METRICS
+from lightning_ras2s.whole_files import written_aside
 
 Row = dict[str, str | float]
 COLUMNS = ("dataset", "noise_case", "method", "scene", *METRICS)
@@ -62,12 +63,10 @@ def mean_rows(rows: Sequence[Row]) -> list[Row]:
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Writes the rows and their means, all at once: the file is whole or not there."""
-    aside = path.with_suffix(".part")
-    with aside.open("w", newline="") as file:
+    with written_aside(path) as aside, aside.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows([*rows, *mean_rows(rows)])
-    aside.replace(path)
 
 
 def screen_table(rows: Sequence[Row]) -> Table:

@@ -1,15 +1,18 @@
 """The LightningModule: a network, a loss, metrics, optimizer and schedule."""
 
 import math
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from datamodules.random_streams import derive_seed
 from lightning_ras2s.baselines import BASELINES
 from lightning_ras2s.evaluation import Row, mean, scene_rows
 from lightning_ras2s.graphs import GraphedNetwork
@@ -29,6 +32,28 @@ class NonFiniteLossError(RuntimeError):
     """Training has diverged; the message names the step and what to change."""
 
 
+class Step(NamedTuple):
+    """A training step whose loss and gradient are not yet looked at, to wait for no device."""
+
+    number: int
+    epoch: int
+    batch_idx: int
+    batch: Batch  # what names its patches
+    values: tuple[Tensor, Tensor]  # the loss, and the norm of the gradient
+
+    def problem(self, loss: float, norm: float) -> str:
+        """What is not finite, and on which patches."""
+        what = (
+            f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
+        )
+        patches = zip(*(self.batch[key] for key in ("index", "name", "case")), strict=True)
+        named = ", ".join(f"{int(index)} of {name} ({case})" for index, name, case in patches)
+        return (
+            f"{what} at step {self.number} (epoch {self.epoch}, batch {self.batch_idx}), on "
+            f"patches {named}"
+        )
+
+
 class HSIDenoiser(L.LightningModule):
     """Trains and evaluates a denoising network.
 
@@ -46,9 +71,14 @@ class HSIDenoiser(L.LightningModule):
         baselines: Further rows of the test's table, by their names in ``baselines.BASELINES``.
         test_bands: If not 0, the test has another row for the network: the scene cut into windows
             of that many bands, as it was trained on, beside the whole sequence at once.
+        compile_steps: Compile what the network does band by band.
+        cuda_graphs: Replay whole passes on a GPU.
+        max_skips: Steps whose loss or gradient is not finite are skipped: they leave the weights
+            as they are. So many of them in a row end the training.
 
     Raises:
-        ValueError: If the loss cannot be read, a baseline is unknown, or ``test_bands`` negative.
+        ValueError: If the loss cannot be read, a baseline is unknown, ``test_bands`` is negative
+            or ``max_skips`` less than 1.
     """
 
     def __init__(
@@ -62,6 +92,7 @@ class HSIDenoiser(L.LightningModule):
         test_bands: int = 0,
         compile_steps: bool = False,
         cuda_graphs: bool = False,
+        max_skips: int = 10,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["network"])
@@ -77,6 +108,8 @@ class HSIDenoiser(L.LightningModule):
                 )
         if test_bands < 0:
             raise ValueError(f"test_bands is {test_bands}; give a number of bands, or 0 for none")
+        if max_skips < 1:
+            raise ValueError(f"max_skips is {max_skips}; give at least 1")
         if compile_steps:
             if not hasattr(network, "compile_steps"):
                 raise ValueError(
@@ -87,7 +120,10 @@ class HSIDenoiser(L.LightningModule):
         self.baselines = list(baselines)
         self.test_bands = test_bands
         self.table = SceneTable()
-        self._unchecked: list[tuple[int, list[str], list[str], Tensor]] = []
+        self.max_skips = max_skips
+        self.skipped, self.skipped_in_a_row = 0, 0  # steps
+        self._norm = torch.zeros(())  # of the last step's gradient
+        self._unchecked: list[Step] = []
 
     @property
     def methods(self) -> list[str]:
@@ -111,56 +147,103 @@ class HSIDenoiser(L.LightningModule):
             denoised[:, window] = self(noisy[:, window])
         return denoised
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Makes what a network draws, such as dropout, follow from seed, step and process alone.
+
+        So a training that goes on draws the same.
+        """
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        torch.manual_seed(derive_seed(seed, self.global_step, self.global_rank))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """The loss of a batch of patches."""
         loss = self.loss(self(batch["noisy"]), batch["clean"])
-        self.log("train/loss", loss, batch_size=count_patches(batch))
-        return loss
+        # The processes have equally many patches: the mean of their losses is that of the batch.
+        self.log("train/loss", loss, batch_size=count_patches(batch), sync_dist=True)
+        # Where the loss is not finite the gradient shall not be, on any device: all skip the step.
+        finite = torch.where(loss.detach().isfinite(), 1.0, torch.nan)
+        return {"loss": loss * finite, "value": loss.detach()}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Logs the norm of all gradients together, before they are clipped.
+
+        Where it is not finite, Adam is told to do nothing, on the device itself.
+        """
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        self._norm = torch.nn.utils.get_total_norm(gradients)
+        self.log("train/grad_norm", self._norm)
+        if optimizer.defaults.get("fused"):
+            optimizer.found_inf = (~self._norm.isfinite()).float()  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Checks the losses now and then.
+        """Looks at the losses now and then.
 
         A training that ends by its number of steps is validated, and so kept, as one that ends by
         epochs.
 
         Raises:
-            NonFiniteLossError: If the loss of a step since the last look is NaN or Inf.
+            NonFiniteLossError: If too many steps in a row have been skipped.
         """
-        self._unchecked.append(
-            (self.global_step - 1, batch["name"], batch["case"], outputs["loss"])
+        facts = {key: batch[key] for key in ("index", "name", "case")}
+        step = Step(
+            self.global_step - 1,
+            self.current_epoch,
+            batch_idx,
+            facts,
+            (outputs["value"], self._norm),
         )
+        self._unchecked.append(step)
         if len(self._unchecked) >= self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
-            self._check_losses()
+            self._check_steps()
+            if self.skipped:
+                self.log("train/skipped_steps", float(self.skipped))
         if self.trainer.global_step == self.trainer.max_steps:
             self.trainer.should_stop = True
 
     def on_validation_start(self) -> None:
-        """Checks the losses of the last steps, before the weights are judged and kept."""
-        self._check_losses()
+        """Looks at the last steps, before the weights are judged and kept."""
+        self._check_steps()
 
     def on_train_epoch_end(self) -> None:
         """Likewise, where no validation has come between."""
-        self._check_losses()
+        self._check_steps()
 
-    def _check_losses(self) -> None:
+    def _check_steps(self) -> None:
         """Waits for the device, so it is not done at every step."""
         steps, self._unchecked = self._unchecked, []
-        losses = torch.stack([loss for *_, loss in steps]).tolist() if steps else []
-        for (step, names, cases, _), loss in zip(steps, losses, strict=True):
-            if not math.isfinite(loss):
+        values = [torch.stack(pair) for pair in zip(*(step.values for step in steps), strict=True)]
+        for step, loss, norm in zip(steps, *(v.tolist() for v in values), strict=True):
+            if math.isfinite(loss) and math.isfinite(norm):
+                self.skipped_in_a_row = 0
+                continue
+            self.skipped += 1
+            if self._is_scaled and math.isfinite(loss):
+                continue  # the scaler is looking for its scale
+            self.skipped_in_a_row += 1
+            problem = step.problem(loss, norm)
+            if self.skipped_in_a_row == self.max_skips:
                 rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
-                pairs = zip(names, cases, strict=True)
                 raise NonFiniteLossError(
-                    f"the loss is {loss} at step {step}, on patches of "
-                    f"{', '.join(f'{name} ({case})' for name, case in pairs)}, with learning rate "
-                    f"{rate:g}: lower model.learning_rate, raise model.warmup_steps or set "
+                    f"{problem}, with learning rate {rate:g}, the last of {self.max_skips} such "
+                    "steps in a row: lower model.learning_rate, raise model.warmup_steps or set "
                     "trainer.gradient_clip_val"
                 )
+            rank_zero_warn(f"skipped a step: {problem}")
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Logs the norm of all gradients together, before they are clipped."""
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        self.log("train/grad_norm", torch.nn.utils.get_total_norm(gradients))
+    @property
+    def _is_scaled(self) -> bool:
+        """Whether the loss is multiplied, for half precision to hold the gradient."""
+        return self.trainer.precision == "16-mixed"
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the counts of skipped steps."""
+        self._check_steps()
+        checkpoint["skipped"] = {"all": self.skipped, "in_a_row": self.skipped_in_a_row}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Goes on counting."""
+        counts = checkpoint.get("skipped", {"all": 0, "in_a_row": 0})
+        self.skipped, self.skipped_in_a_row = counts["all"], counts["in_a_row"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Denoises validation scenes and notes their metrics."""
@@ -211,8 +294,13 @@ class HSIDenoiser(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with the released betas, and the schedule."""
+        # A fused step can be skipped on the device. In half precision the scaler skips steps, and
+        # Lightning clips no gradients of a fused optimizer there.
         optimizer = torch.optim.Adam(
-            self.parameters(), self.learning_rate, betas=(0.9, 0.99), foreach=True
+            self.parameters(),
+            self.learning_rate,
+            betas=(0.9, 0.99),
+            fused=not self._is_scaled,
         )
         if self.schedule == "constant":
             return optimizer

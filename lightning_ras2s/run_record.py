@@ -14,23 +14,31 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import WandbLogger
 
+from lightning_ras2s.unessential import unessential
+from lightning_ras2s.whole_files import written_aside
+
 FILE = "run.json"
 SOFTWARE = ("torch", "lightning", "torchmetrics", "wandb", "numpy")
 
 
-def start(run_dir: Path, command: str, trainer: L.Trainer) -> dict[str, Any]:
-    """Writes the record of a run that begins, and returns it.
+def start(
+    run_dir: Path, command: str, trainer: L.Trainer, checkpoint: str | None = None
+) -> dict[str, Any]:
+    """Writes the record of a run that begins, or goes on, and returns it.
 
     Args:
         run_dir: The run's folder; its parent is named after the experiment.
         command: The command line.
         trainer: Tells the hardware, the data and the run of W&B.
+        checkpoint: What it goes on from.
     """
+    before = read(run_dir)
     record = {
         "experiment": run_dir.absolute().parent.name,
-        "command": command,
+        "command": before.get("command", command),
         "process": os.getpid(),
-        "started": _now(),
+        "started": before.get("started", _now()),
+        "resumed": before.get("resumed", []),
         "finished": None,
         "status": "running",
         "error": None,
@@ -40,26 +48,51 @@ def start(run_dir: Path, command: str, trainer: L.Trainer) -> dict[str, Any]:
         "data": data_facts(trainer),
         "wandb": _wandb_run(trainer),
     }
+    if before:
+        going_on = {"time": _now(), "checkpoint": checkpoint, "command": command}
+        record["resumed"] = [*record["resumed"], going_on]
     _write(run_dir / FILE, record)
+    _pointer(run_dir.parent).write_text(run_dir.name)
     return record
+
+
+def read(run_dir: Path) -> dict[str, Any]:
+    """The record of a run; empty without one."""
+    path = run_dir / FILE
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def latest(experiment: Path) -> Path | None:
+    """The run of an experiment that was begun last; None if it is not there any more, or none was.
+
+    Args:
+        experiment: ``runs/<experiment>``.
+    """
+    pointer = _pointer(experiment)
+    run_dir = experiment / pointer.read_text() if pointer.is_file() else None
+    return run_dir if run_dir is not None and run_dir.is_dir() else None
+
+
+def _pointer(experiment: Path) -> Path:
+    """The file with the name of the run begun last; the times of runs are those of a clock."""
+    return experiment.with_name(f"{experiment.name}.latest")
 
 
 def update(run_dir: Path, **facts: Any) -> None:
     """Puts facts into the record of a run; without a record it does nothing."""
-    path = run_dir / FILE
-    if path.is_file():
-        _write(path, json.loads(path.read_text()) | facts)
+    if record := read(run_dir):
+        _write(run_dir / FILE, record | facts)
 
 
 def is_own(run_dir: Path) -> bool:
     """Whether this very process has begun the run: not an earlier one, nor another rank."""
-    path = run_dir / FILE
-    return path.is_file() and json.loads(path.read_text()).get("process") == os.getpid()
+    return read(run_dir).get("process") == os.getpid()
 
 
 def finish(run_dir: Path, status: str, error: str | None = None) -> None:
     """Notes how a run has ended, and when: finished, stopped (by a signal) or failed."""
-    update(run_dir, status=status, error=error, finished=_now())
+    with unessential(f"{run_dir}: its end is not noted"):
+        update(run_dir, status=status, error=error, finished=_now())
 
 
 def hardware(trainer: L.Trainer) -> dict[str, str | int | float]:
@@ -121,7 +154,5 @@ def _now() -> str:
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    aside.write_text(json.dumps(record, indent=2))
-    aside.replace(path)
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(record, indent=2))

@@ -1,5 +1,8 @@
 """HSIDenoiser: its step, metrics, optimizer, schedules, guard and checkpoints."""
 
+import copy
+import itertools
+
 import lightning as L
 import pytest
 import torch
@@ -69,7 +72,9 @@ def test_training_loss_is_that_of_the_noisy_patches():
     module.setup("fit")
     batch = module.on_after_batch_transfer(next(iter(module.train_dataloader())), 0)
     denoiser.log = lambda *args, **kwargs: None
-    loss = denoiser.training_step(batch, 0)
+    made = denoiser.training_step(batch, 0)
+    loss = made["loss"]
+    assert torch.equal(loss, made["value"])
     expected = denoiser.loss(0.5 * batch["noisy"], batch["clean"])
     assert loss.item() == pytest.approx(expected.item())
     assert loss.item() > (0.5 * batch["noisy"] - batch["clean"]).square().mean().item()
@@ -165,28 +170,104 @@ def test_cosine_schedule_spans_the_training(tmp_path):
     assert denoiser.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01)
 
 
-def test_a_loss_that_is_not_finite_stops_training_and_says_where(tmp_path):
-    denoiser = HSIDenoiser(Scale(float("nan")))
-    with pytest.raises(NonFiniteLossError, match=r"nan at step 0.*train_.*learning_rate"):
+class Struck(HSIDenoiser):
+    """Its loss is not finite at some steps; it keeps the weights that each step left."""
+
+    def __init__(self, network, steps, **options):
+        super().__init__(network, schedule="constant", **options)
+        self.steps, self.left = steps, []
+
+    def training_step(self, batch, batch_idx):
+        factor = float("inf") if self.global_step in self.steps else 1.0
+        batch["clean"] = batch["clean"] * factor
+        return super().training_step(batch, batch_idx)
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        state = self.optimizers().optimizer.state_dict()["state"]
+        self.left.append(copy.deepcopy((self.network.state_dict(), state)))
+
+    def validation_step(self, batch, batch_idx):
+        self.validated = True
+
+
+def same(one, other):
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+    return len(one) == len(other) and all(map(same, one, other))
+
+
+@pytest.mark.parametrize("log_every_n_steps", [1, 3, 50])
+def test_a_step_whose_loss_is_not_finite_leaves_no_trace(tmp_path, log_every_n_steps):
+    denoiser = Struck(RAS2S(channels=2), steps=[2, 5])
+    engine = trainer(tmp_path, max_epochs=2, log_every_n_steps=log_every_n_steps)
+    with pytest.warns(UserWarning, match=r"skipped a step: the loss is inf at step 5 \(epoch 1"):
+        engine.fit(denoiser, data())
+    changed = [not same(*pair) for pair in itertools.pairwise(denoiser.left)]
+    assert changed == [True, False, True, True, False, True, True]
+    assert denoiser.skipped == 2
+    assert denoiser.skipped_in_a_row == 0
+    if log_every_n_steps < 50:
+        assert engine.logged_metrics["train/skipped_steps"] == 2
+
+
+def test_a_gradient_that_is_not_finite_skips_the_step_too(tmp_path):
+    class Explodes(Struck):
+        def on_after_backward(self):
+            if self.global_step == 1:
+                self.network.factor.grad.fill_(float("nan"))
+
+    denoiser = Explodes(Scale(), steps=[])
+    with pytest.warns(UserWarning, match="skipped a step: the gradient's norm is nan at step 1"):
         trainer(tmp_path).fit(denoiser, data())
+    assert [not same(*pair) for pair in itertools.pairwise(denoiser.left)] == [False, True, True]
 
 
 @pytest.mark.parametrize("log_every_n_steps", [1, 2, 50])
-def test_the_step_that_is_not_finite_is_named_before_anything_is_kept(tmp_path, log_every_n_steps):
-    class Diverges(HSIDenoiser):
-        def training_step(self, batch, batch_idx):
-            self.validated = False
-            loss = super().training_step(batch, batch_idx)
-            return loss * float("inf") if batch_idx == 2 else loss
-
-        def validation_step(self, batch, batch_idx):
-            self.validated = True
-
-    denoiser = Diverges(Scale())
+def test_too_many_skipped_steps_in_a_row_end_the_training(tmp_path, log_every_n_steps):
+    denoiser = Struck(Scale(), steps=[0, 2, 3], max_skips=2)
     engine = trainer(tmp_path, num_sanity_val_steps=0, log_every_n_steps=log_every_n_steps)
-    with pytest.raises(NonFiniteLossError, match="inf at step 2"):
+    message = (
+        r"the loss is inf at step 3 \(epoch 0, batch 3\), on patches 6 of train_\w+ \(\w+\), "
+        r"7 of train_\w+ \(\w+\), with learning rate 0\.001, the last of 2 .*model.learning_rate"
+    )
+    with pytest.raises(NonFiniteLossError, match=message):
         engine.fit(denoiser, data())
-    assert not denoiser.validated
+    assert not hasattr(denoiser, "validated")  # nothing is judged by such weights
+
+
+def test_skipped_steps_are_counted_on_after_a_restart(tmp_path):
+    denoiser = Struck(Scale(), steps=[3], max_skips=2)
+    engine = trainer(tmp_path, limit_val_batches=0)
+    engine.fit(denoiser, data())
+    engine.save_checkpoint(tmp_path / "a.ckpt")
+    again = Struck(Scale(), steps=[4], max_skips=2)
+    with pytest.raises(NonFiniteLossError, match="at step 4"):
+        trainer(tmp_path, max_epochs=2, limit_val_batches=0).fit(
+            again, data(), ckpt_path=tmp_path / "a.ckpt"
+        )
+
+
+def test_what_a_network_draws_follows_from_seed_and_step(tmp_path, monkeypatch):
+    class Drops(Scale):
+        def forward(self, noisy):
+            drawn.append(torch.rand(()).item())
+            return super().forward(noisy)
+
+    def draws(seed, **options):
+        drawn.clear()
+        monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
+        torch.manual_seed(len(options))  # whatever happened before
+        trainer(tmp_path, limit_val_batches=0, **options).fit(HSIDenoiser(Drops()), data())
+        return list(drawn)
+
+    drawn = []
+    first, again, other = draws(1, max_epochs=1), draws(1, max_epochs=2), draws(2)
+    assert first == again[:4]
+    assert len(set(again)) == 8
+    assert not set(other) & set(again)
 
 
 def test_speed_is_an_option_of_networks_that_have_it():

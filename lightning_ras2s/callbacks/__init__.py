@@ -1,6 +1,7 @@
 """What people look at during and after a run, one file each."""
 
 from lightning_ras2s.callbacks.bandwise_quality import BandwiseQuality
+from lightning_ras2s.callbacks.checkpoints import Checkpoints
 from lightning_ras2s.callbacks.denoised_files import DenoisedFiles
 from lightning_ras2s.callbacks.denoised_scenes import DenoisedScenes
 from lightning_ras2s.callbacks.evaluation_table import EvaluationTable
@@ -13,6 +14,7 @@ from lightning_ras2s.callbacks.throughput import Throughput
 
 __all__ = [
     "BandwiseQuality",
+    "Checkpoints",
     "DenoisedFiles",
     "DenoisedScenes",
     "EvaluationTable",

@@ -11,6 +11,7 @@ from datamodules.samples import EvaluationItem
 from lightning_ras2s.callbacks.region_masks import regions_of
 from lightning_ras2s.callbacks.scene_callback import SceneCallback, View
 from lightning_ras2s.pictures.gallery import Gallery, safe_name
+from lightning_ras2s.whole_files import written_aside
 
 
 class Inspector(SceneCallback):
@@ -48,13 +49,11 @@ class Inspector(SceneCallback):
 
     def show(self, looks: dict[EvaluationItem, str], gallery: Gallery) -> None:
         """Writes the pages, each whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         for item, page in looks.items():
             name = f"{item.scene} {item.noise_case}"
             path = self.folder / f"{safe_name(f'{item.scene}_{item.noise_case}')}.html"
-            aside = path.with_suffix(".part")
-            aside.write_text(page, encoding="utf-8")
-            aside.replace(path)
+            with written_aside(path) as aside:
+                aside.write_text(page, encoding="utf-8")
             gallery.page(name, path)
             rank_zero_info(f"Inspector: {path}")
 

@@ -17,7 +17,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from datamodules.samples import EvaluationItem
-from lightning_ras2s.pictures.gallery import Gallery, warn_once
+from lightning_ras2s.pictures.gallery import Gallery
+from lightning_ras2s.unessential import unessential, warn_once
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,8 @@ class SceneCallback(L.Callback, ABC):
         gallery = Gallery(trainer, self.folder, stage, self.topic)
         if trainer.state.fn == TrainerFn.FITTING:
             gallery.step -= 1  # Lightning's own step of the metrics of this validation
-        self.show(_told_apart([seen[index] for index in sorted(seen)]), gallery)
+        with unessential(f"{self.folder}: no {self.topic}"):
+            self.show(_told_apart([seen[index] for index in sorted(seen)]), gallery)
         now = time.perf_counter()
         self._seconds += now - start
         if trainer.state.fn == TrainerFn.FITTING:

@@ -3,9 +3,7 @@
 import hashlib
 import math
 import re
-import warnings
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,9 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+
+from lightning_ras2s.unessential import unessential, warn_once
+from lightning_ras2s.whole_files import written_aside
 
 DPI = 100
 LONGEST_NAME = 150  # characters
@@ -53,11 +54,9 @@ class Gallery:
         """Shows a figure or an image, and keeps it as PNG."""
         self.tell_where_pictures_are()
         image = content if isinstance(content, Image.Image) else _drawn(content)
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{self.topic}_{safe_name(name)}.png"
-        aside = path.with_suffix(".part")
-        image.save(aside, "png")
-        aside.replace(path)
+        with written_aside(path) as aside:
+            image.save(aside, "png")
         for logger in self.loggers:
             if isinstance(logger, WandbLogger):
                 import wandb
@@ -155,7 +154,10 @@ class Gallery:
             logger.log_metrics(dict(values), self.step)
 
     def _log(self, logger: WandbLogger, name: str, content: Any) -> None:
-        logger.experiment.log({f"{self.prefix}/{name}": content, "trainer/global_step": self.step})
+        with unessential("W&B takes no pictures", Exception):
+            logger.experiment.log(
+                {f"{self.prefix}/{name}": content, "trainer/global_step": self.step}
+            )
 
 
 def safe_name(name: str) -> str:
@@ -164,12 +166,6 @@ def safe_name(name: str) -> str:
     if safe == name.replace(" ", "-"):
         return safe
     return f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:6]}".lstrip("-")
-
-
-@cache
-def warn_once(line: str) -> None:
-    """Warns, and of the same again does nothing: Python itself forgets what it has warned of."""
-    warnings.warn(line, stacklevel=3)
 
 
 def _has_no_json(cell: Any) -> bool:

@@ -13,6 +13,7 @@ from rich.table import Table
 from lightning_ras2s.sweep import parallel
 from lightning_ras2s.sweep.definition import as_shown, as_text, goal, short_names
 from lightning_ras2s.sweep.study import EPOCHS, PROBLEM, SharedStudy
+from lightning_ras2s.whole_files import written_aside
 
 STATES = {
     TrialState.COMPLETE: "finished",
@@ -43,9 +44,8 @@ def write(study: SharedStudy) -> None:
 
 
 def _put(path: Path, text: str) -> None:
-    aside = path.with_suffix(".part")
-    aside.write_text(text)
-    aside.replace(path)
+    with written_aside(path) as aside:
+        aside.write_text(text)
 
 
 def metric(study: SharedStudy) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from lightning_ras2s.pictures.gallery import warn_once
+from lightning_ras2s.unessential import warn_once
 
 
 @pytest.fixture(autouse=True)

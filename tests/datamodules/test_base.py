@@ -1,6 +1,8 @@
 """The data module: which patches and scenes come, with which noise, on which process."""
 
 import itertools
+import os
+import signal
 from collections import Counter
 
 import numpy as np
@@ -285,26 +287,95 @@ def test_a_process_without_a_test_scene_repeats_one(processes):
     assert own == [[0], [1], [0]]
 
 
-@pytest.mark.parametrize("epoch", [0, 2])
-def test_training_patches_are_shared_out_equally(processes, epoch):
-    module = ready("fit", patches_per_epoch=14, batch_size=1)  # larger batches drop a remainder
+@pytest.mark.parametrize(("epoch", "num_workers"), [(0, 0), (2, 0), (2, 2)])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_processes_share_the_same_batches(processes, epoch, num_workers, world):
+    module = ready("fit", patches_per_epoch=14, batch_size=6, num_workers=num_workers)
     shares = []
-    for rank in range(3):
-        processes(rank, 3)
-        assert len(module.train_dataloader()) == 4
-        shares.append(set(patches(module, epoch)))
-    assert [len(share) for share in shares] == [4, 4, 4]
-    assert len(set.union(*shares)) == 12
-    assert set.union(*shares) <= set(range(14 * epoch, 14 * (epoch + 1)))
+    for rank in range(world):
+        processes(rank, world)
+        loader = module.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        shares.append([batch["index"].tolist() for batch in loader])
+        assert len(loader) == 2  # a remainder of two patches is left out
+    first = 14 * epoch
+    for number, parts in enumerate(zip(*shares, strict=True)):
+        assert [len(part) for part in parts] == [6 // world] * world
+        batch = sorted(itertools.chain(*parts))
+        assert batch == list(range(first + 6 * number, first + 6 * number + 6))
 
 
-def test_an_epoch_without_a_batch_for_each_process_is_refused(processes):
-    module = ready("fit", patches_per_epoch=12, batch_size=5)
-    processes(2, 3)
-    with pytest.raises(DataError, match=r"epoch of 12 .*each process 4, .*data.batch_size, 5"):
+@pytest.mark.parametrize(
+    ("batch_size", "world", "sizes"), [(6, 4, "4 or 8"), (2, 3, "3"), (9, 2, "8 or 10")]
+)
+def test_a_batch_that_cannot_be_shared_equally_is_refused(processes, batch_size, world, sizes):
+    module = ready("fit", batch_size=batch_size)
+    processes(world - 1, world)
+    message = rf"batch_size is {batch_size}, of all {world} devices .*give {sizes}$"
+    with pytest.raises(DataError, match=message):
         module.train_dataloader()
-    processes(1, 2)
-    assert len(module.train_dataloader()) == 1
+
+
+# Going on within an epoch
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("done", [0, 1, 3, 5])
+def test_a_loader_goes_on_where_its_state_was_saved(num_workers, done):
+    def batches(loader):
+        loader.sampler.set_epoch(1)
+        for batch in loader:
+            yield batch["index"].tolist(), batch["clean"].numpy().tobytes()
+
+    module = ready("fit", num_workers=num_workers)
+    whole = list(batches(module.train_dataloader()))
+    interrupted = module.train_dataloader()
+    running = batches(interrupted)
+    assert [next(running) for _ in range(done)] == whole[:done]
+    again = ready("fit", num_workers=num_workers).train_dataloader()
+    again.load_state_dict(interrupted.state_dict())
+    assert list(batches(again)) == whole[done:]
+    assert list(batches(again)) == whole  # the next epoch is whole
+
+
+def test_the_state_of_an_epoch_that_was_all_given_begins_the_next_one():
+    loader = ready("fit").train_dataloader()
+    assert len(list(loader)) == loader.state_dict()["batches"] == 6
+    again = ready("fit").train_dataloader()
+    again.load_state_dict(loader.state_dict())
+    assert len(list(again)) == 6
+
+
+class Deadly:
+    """A scene at whose reading the worker is killed."""
+
+    def __init__(self, scene):
+        self.scene, self.path = scene, "data/deadly.npy"
+
+    def __getattr__(self, name):
+        return getattr(self.__dict__["scene"], name)
+
+    def cut(self, *args):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_death_of_a_worker_names_what_it_was_reading():
+    module = Blocks(num_workers=1)
+    module.all["train"] = [Deadly(scene) for scene in module.all["train"]]
+    module.setup("fit")
+    with pytest.raises(RuntimeError, match="DataLoader worker") as death:
+        list(module.train_dataloader())
+    module.on_exception(death.value)
+    (note,) = death.value.__notes__
+    assert note.startswith("It was reading data/deadly.npy. Is that file damaged?")
+
+
+def test_other_failures_get_no_note():
+    module = ready("fit", num_workers=2)
+    list(module.train_dataloader())
+    error = RuntimeError("something else")
+    module.on_exception(error)
+    assert not hasattr(error, "__notes__")
 
 
 # Errors
