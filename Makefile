@@ -19,7 +19,7 @@ BROWSER = $(INTERPRETER) -m pip install --quiet --constraint constraints.txt --e
 	|| $(INTERPRETER) -m playwright install --with-deps chromium \
 	|| { apt-get update && apt-get install --yes chromium; }; }
 
-.PHONY: help env train evaluate data report dashboard sweep figures benchmark test test-browser lint clean
+.PHONY: help env train evaluate data report dashboard sweep figures benchmark test test-browser test-faults lint clean
 
 help: ## lists all commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -69,6 +69,9 @@ figures: $(INSTALLED) ## draws the pictures of the README, two of them with a br
 test-browser: $(INSTALLED) ## opens the pages in a real browser; installs Chromium if there is none
 	@$(BROWSER)
 	@$(INTERPRETER) -m pytest tests/browser $(ARGS)
+
+test-faults: $(INSTALLED) ## kills, stops and starves trainings, and compares what they go on to
+	@$(INTERPRETER) -m pytest tests/faults -m '' $(ARGS)
 
 lint: $(INSTALLED) ## checks style and types
 	$(INTERPRETER) -m ruff check .

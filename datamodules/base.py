@@ -107,7 +107,7 @@ class ResumableLoader(DataLoader[Batch]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Goes on there next time; from the beginning where the epoch was at its end."""
-        self._skipped = state.get("batches", 0) % (self.used or len(self))
+        self._skipped = self.batches = state.get("batches", 0) % (self.used or len(self))
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """The batches; a generator, so that nothing is read before the epoch has its number."""

@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.random_streams import derive_seed
@@ -164,7 +167,7 @@ class HSIDenoiser(L.LightningModule):
         finite = torch.where(loss.detach().isfinite(), 1.0, torch.nan)
         return {"loss": loss * finite, "value": loss.detach()}
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Logs the norm of all gradients together, before they are clipped.
 
         Where it is not finite, Adam is told to do nothing, on the device itself.
@@ -174,6 +177,23 @@ class HSIDenoiser(L.LightningModule):
         self.log("train/grad_norm", self._norm)
         if optimizer.defaults.get("fused"):
             optimizer.found_inf = (~self._norm.isfinite()).float()  # type: ignore[attr-defined]
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips as Lightning does, and also where bf16 meets a fused optimizer.
+
+        Lightning refuses that for the sake of a scaler, which is in ``16-mixed`` alone.
+        """
+        if self._is_scaled or not gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+            plugin = self.trainer.precision_plugin
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Looks at the losses now and then.

@@ -42,7 +42,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for variable in [v for v in os.environ if v.startswith("WANDB")]:
         monkeypatch.delenv(variable)
-    for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR", "WANDB_SILENT"):
+    set_by_the_command = ("DATA_DIR", "CACHE_DIR", "ARTIFACT_DIR", "SILENT", "RUN_ID")
+    for variable in (f"WANDB_{name}" for name in set_by_the_command):
         monkeypatch.setenv(variable, "")  # restored afterwards
         monkeypatch.delenv(variable)
     monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))

@@ -179,14 +179,14 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Before a validation, notes that it is still to be done.
+        """Notes whether a validation is still to be done.
 
-        Lightning does so only for one that has begun, and else takes it for done.
+        Lightning takes it for done unless one of its batches has begun and not ended.
         """
-        if self._owes_validation:
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
-            for count in ("ready", "started"):
-                progress["total"][count] += 1
+        batches = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["total"]
+        done = batches["completed"]
+        begun = done + self._owes_validation
+        batches |= {"ready": begun, "started": begun, "processed": done}
 
     def _save_best(self, trainer: L.Trainer) -> None:
         if self.monitor not in trainer.callback_metrics:

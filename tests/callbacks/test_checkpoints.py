@@ -2,6 +2,7 @@
 
 import errno
 import os
+import random
 import signal
 
 import lightning as L
@@ -140,6 +141,48 @@ def test_a_killed_training_goes_on_exactly_wherever_it_was(tmp_path, loop):
     moments = range(1, last) if not options.get("num_workers") else (1, 4, 6, 7, 12, 17)
     for killed_at in moments:
         assert_goes_on(tmp_path / str(killed_at), reference, engine, killed_at, **options)
+
+
+class KilledAnywhere(Watched):
+    """Is killed at the n-th of all its training and validation steps."""
+
+    def __init__(self, left, **options):
+        super().__init__(**options)
+        self.left = left
+
+    def count(self):
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+
+    def training_step(self, batch, batch_idx):
+        self.count()
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch, batch_idx):
+        if not self.trainer.sanity_checking:
+            self.count()
+        return super().validation_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("loop", ["plain", "validation twice an epoch", "accumulated gradients"])
+def test_a_training_may_be_killed_again_and_again(tmp_path, loop, seed):
+    reference, options = Watched(), dict(LOOPS[loop])
+    fit(tmp_path / "reference", reference, **options)
+    rng = random.Random(seed)
+    scores, weights = dict(reference.validations), reference.state_dict()
+    for _ in range(30):
+        killed = KilledAnywhere(rng.randint(1, 7))
+        try:
+            fit(tmp_path / "killed", killed, find_checkpoint(tmp_path / "killed"), **options)
+        except Killed:
+            assert all(scores[step] == score for step, score in killed.validations)
+            continue
+        break
+    assert all(torch.equal(weights[name], w) for name, w in killed.state_dict().items())
+    kept = torch.load(tmp_path / "killed/best.ckpt", weights_only=True)
+    assert kept["global_step"] == max(scores, key=scores.get)
 
 
 def test_a_training_of_so_many_steps_goes_on_too(tmp_path):

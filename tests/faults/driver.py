@@ -45,8 +45,9 @@ def jump_clock(*args):
 
 
 def fill_disk(*args):
-    """Fills the disk of the current folder."""
-    with Path("filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+    """Fills the disk of the run's folder."""
+    run_dir = sys.argv[-1].removeprefix("--run_dir=")
+    with Path(run_dir, "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(4096))
 
