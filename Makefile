@@ -71,7 +71,7 @@ test-browser: $(INSTALLED) ## opens the pages in a real browser; installs Chromi
 	@$(INTERPRETER) -m pytest tests/browser $(ARGS)
 
 test-faults: $(INSTALLED) ## kills, stops and starves trainings, and compares what they go on to
-	@$(INTERPRETER) -m pytest tests/faults -m '' $(ARGS)
+	@$(INTERPRETER) -m pytest tests/faults tests/callbacks/test_checkpoints.py -m '' $(ARGS)
 
 lint: $(INSTALLED) ## checks style and types
 	$(INTERPRETER) -m ruff check .

@@ -244,7 +244,8 @@ def _runs_of(files: Sequence[Path]) -> Path:
     last = files[-1] if files else Path("unnamed.yaml")
     above = {"config.yaml": 1, "best.yaml": 0}
     return Path(
-        "runs", last.absolute().parents[above[last.name]].name if last.name in above else last.stem
+        run_record.RUNS,
+        last.absolute().parents[above[last.name]].name if last.name in above else last.stem,
     )
 
 
@@ -350,11 +351,12 @@ def main(args: Sequence[str] | None = None) -> int:
         FileNotFoundError,
     ) as error:
         message = str(error)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         notes = getattr(error, "__notes__", [])  # what we know of the cause
         if not notes or os.environ.get(TRACEBACK):
             raise
-        code, message = 1, " ".join([str(error).strip().splitlines()[0], *notes])
+        first = next(iter(str(error).splitlines()), type(error).__name__).strip().rstrip(".")
+        code, message = 1, ". ".join([first, *notes])
     except OmegaConfBaseException as error:
         message = one_line(str(error.msg))
     except (ValueError, OSError, MisconfigurationException) as error:

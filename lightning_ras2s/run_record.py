@@ -18,6 +18,7 @@ from lightning_ras2s.unessential import unessential
 from lightning_ras2s.whole_files import written_aside
 
 FILE = "run.json"
+RUNS = "runs"  # holds a folder for each experiment
 SOFTWARE = ("torch", "lightning", "torchmetrics", "wandb", "numpy")
 
 
@@ -52,7 +53,8 @@ def start(
         going_on = {"time": _now(), "checkpoint": checkpoint, "command": command}
         record["resumed"] = [*record["resumed"], going_on]
     _write(run_dir / FILE, record)
-    _pointer(run_dir.parent).write_text(run_dir.name)
+    if run_dir.absolute().parents[1].name == RUNS:
+        _pointer(run_dir.absolute().parent).write_text(run_dir.name)
     return record
 
 

@@ -62,6 +62,7 @@ ABLATIONS = [
     {"bidirectional": False},
     {"attention_bands": 1},  # its convolution has no effect, and no gradient
     {"regions": 1},
+    {"gradient_checkpointing": True},
 ]
 
 

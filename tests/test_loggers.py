@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import warnings
 
 import pytest
 import torch
@@ -78,13 +79,11 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost_when_it_has_room_again(tmp
     with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.open", full)
         patch.setattr("pathlib.Path.write_bytes", full)
-        with pytest.warns(
-            UserWarning, match=r"metrics.csv cannot be written .*No space left"
-        ) as told:
-            for step in (1, 2):
-                log.log_metrics({"loss": step}, step)
+        with pytest.warns(UserWarning, match=r"metrics.csv cannot be written .*No space left"):
+            log.log_metrics({"loss": 1}, 1)
+        with warnings.catch_warnings(action="error"):  # it is told once
+            log.log_metrics({"loss": 2}, 2)
             log.log_metrics({"val": 3}, 2)
-    assert len(told) == 1
     assert rows(tmp_path) == [{"loss": "0", "step": "0"}]
     log.log_metrics({"loss": 3}, 3)
     assert [(row["step"], row.get("loss"), row.get("val")) for row in rows(tmp_path)] == [
@@ -106,9 +105,9 @@ def test_a_row_half_written_to_a_full_disk_is_written_over(tmp_path):
 
 
 def test_only_the_errors_that_are_meant_are_unessential():
-    with pytest.warns(UserWarning, match=r"no picture \(OSError: full\); the run goes on"):
-        with unessential("no picture"):
-            raise OSError("full")
+    full = r"no picture \(OSError: full\); the run goes on"
+    with pytest.warns(UserWarning, match=full), unessential("no picture"):
+        raise OSError("full")
     with pytest.raises(ValueError, match="a bug"), unessential("no picture"):
         raise ValueError("a bug")
 
@@ -144,8 +143,7 @@ def test_wandb_may_fail_at_any_time(tmp_path):
 
     log = Wandb(save_dir=str(tmp_path))
     log._experiment = Gone()
-    with pytest.warns(UserWarning, match="Connection lost") as told:
+    with pytest.warns(UserWarning, match="no numbers.*Connection lost"):
         log.log_metrics({"a": 1}, 0)
-        log.log_metrics({"a": 1}, 1)
+    with pytest.warns(UserWarning, match="no configuration.*Connection lost"):
         log.log_hyperparams({"a": 1})
-    assert len(told) == 2

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from lightning_ras2s import HSIDenoiser, cli, run_record
 from lightning_ras2s.resume import ResumeError, resumed
@@ -71,6 +70,25 @@ def test_the_last_run_is_the_one_begun_last_whatever_the_clock_says(folder):  # 
         (folder / "runs/toy" / name).mkdir(parents=True)
         run_record._pointer(folder / "runs/toy").write_text(name)
     assert run_record.latest(folder / "runs/toy").name == "2020-01-01"
+
+
+@pytest.mark.parametrize(
+    ("place", "experiment"),
+    [("runs/toy/now", "toy"), ("now", None), ("runs/sweeps/regions/trial-0", None)],
+)
+def test_a_run_at_another_place_is_not_the_last_of_an_experiment(
+    folder,  # noqa: F811
+    monkeypatch,
+    place,
+    experiment,
+):
+    for facts in ("hardware", "data_facts", "_wandb_run"):
+        monkeypatch.setattr(run_record, facts, lambda trainer: None)
+    run_record.start(Path(place), "a command", None)
+    pointers = {path.name for path in folder.rglob("*.latest")}
+    assert pointers == ({f"{experiment}.latest"} if experiment else set())
+    if experiment:
+        assert run_record.latest(Path("runs", experiment)) == Path(place)
 
 
 def test_a_stopped_training_goes_on_as_the_same_run(folder, monkeypatch):  # noqa: F811

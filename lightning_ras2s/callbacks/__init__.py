@@ -6,6 +6,7 @@ from lightning_ras2s.callbacks.denoised_files import DenoisedFiles
 from lightning_ras2s.callbacks.denoised_scenes import DenoisedScenes
 from lightning_ras2s.callbacks.evaluation_table import EvaluationTable
 from lightning_ras2s.callbacks.inspector import Inspector
+from lightning_ras2s.callbacks.memory_advice import MemoryAdvice
 from lightning_ras2s.callbacks.model_artifact import ModelArtifact
 from lightning_ras2s.callbacks.progress_bar import ProgressBar
 from lightning_ras2s.callbacks.region_masks import RegionMasks
@@ -19,6 +20,7 @@ __all__ = [
     "DenoisedScenes",
     "EvaluationTable",
     "Inspector",
+    "MemoryAdvice",
     "ModelArtifact",
     "ProgressBar",
     "RegionMasks",

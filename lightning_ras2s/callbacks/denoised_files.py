@@ -42,6 +42,8 @@ class DenoisedFiles(L.Callback):
             return
         wavelengths = batch.get("wavelengths")
         for number, name in enumerate(batch["name"]):
+            if int(batch["index"][number]) % trainer.world_size != trainer.global_rank:
+                continue  # a process that would have had none repeats another's
             scene = Scene(
                 name,
                 outputs[number].float().cpu().numpy(),

@@ -7,7 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from lightning_ras2s.networks import native
-from lightning_ras2s.networks.layers import accumulation_dtype, conv3x3, over_bands, read_ahead
+from lightning_ras2s.networks.layers import (
+    accumulation_dtype,
+    consume,
+    conv3x3,
+    over_bands,
+    read_ahead,
+)
 
 
 def window_indices(band: int, bands: int, attention_bands: int) -> list[int]:
@@ -36,23 +42,29 @@ class AdjacentAttention(nn.Module):
         super().__init__()
         self.conv = nn.Conv3d(attention_bands + 1, attention_bands, 3, padding=1)
 
-    def contexts(self, states: list[Tensor]) -> Iterator[Callable[[Tensor], Tensor]]:
+    def windows(self, states: list[Tensor]) -> list[list[Tensor]]:
+        """The window of each band: its L encoded states, of those of all bands, [N, C, H, W]."""
+        bands = len(states)
+        indices = (window_indices(band, bands, self.conv.out_channels) for band in range(bands))
+        return [[states[index] for index in window] for window in indices]
+
+    def contexts(self, windows: list[list[Tensor]]) -> Iterator[Callable[[Tensor], Tensor]]:
         """For each band, last to first, what makes its context of the decoder's state.
 
         Args:
-            states: The encoded state of each band, [N, C, H, W]. They are taken off the list as
-                soon as they are not needed any more.
+            windows: Of each band. They are taken off the list, which may be the last to hold their
+                states, as soon as they are needed.
         """
         weight, bias = self.conv.weight, self.conv.bias
-        if native.serves(states[-1], weight) and len(weight) in native.ATTENTION_BANDS:
-            for window in self._windows(states):
+        if native.serves(windows[-1][-1], weight) and len(weight) in native.ATTENTION_BANDS:
+            for window in consume(windows):
                 yield partial(native.attend, window=window, weight=weight, bias=bias)  # type: ignore[arg-type]
             return
-        kernel, bias = self._banded(states[-1].shape[1])
-        windows: list[Tensor] = []
+        kernel, bias = self._banded(windows[-1][-1].shape[1])
+        joined: list[Tensor] = []
         read = partial(read_ahead, weight=kernel, bias=bias)
-        for ahead in over_bands(read, self._kept(states, windows), len(states)):
-            yield partial(self, ahead=ahead, window=windows.pop(0), kernel=kernel, bias=bias)
+        for ahead in over_bands(read, self._joined(windows, joined), len(windows)):
+            yield partial(self, ahead=ahead, window=joined.pop(0), kernel=kernel, bias=bias)
 
     def forward(
         self, state: Tensor, ahead: Tensor, window: Tensor, kernel: Tensor, bias: Tensor
@@ -71,19 +83,11 @@ class AdjacentAttention(nn.Module):
         attention = logits.softmax(dim=1, dtype=accumulation_dtype(logits)).to(window.dtype)
         return (attention * window.unflatten(1, (self.conv.out_channels, -1))).sum(dim=1)
 
-    def _windows(self, states: list[Tensor]) -> Iterator[list[Tensor]]:
-        """The states of each window, last band first."""
-        bands = len(states)
-        for band in reversed(range(bands)):
-            indices = window_indices(band, bands, self.conv.out_channels)
-            del states[indices[-1] + 1 :]
-            yield [states[index] for index in indices]
-
-    def _kept(self, states: list[Tensor], kept: list[Tensor]) -> Iterator[Tensor]:
-        """The windows as [N, L C, H, W], which are also appended to ``kept``."""
-        for window in self._windows(states):
-            kept.append(torch.cat(window, dim=1))
-            yield kept[-1]
+    def _joined(self, windows: list[list[Tensor]], joined: list[Tensor]) -> Iterator[Tensor]:
+        """The windows as [N, L C, H, W], which are also appended to ``joined``."""
+        while windows:
+            joined.append(torch.cat(windows.pop(), dim=1))
+            yield joined[-1]
 
     def _banded(self, channels: int) -> tuple[Tensor, Tensor]:
         """The 3-D convolution as a 2-D one of [state, window]: its kernel and its bias."""

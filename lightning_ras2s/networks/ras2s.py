@@ -10,6 +10,7 @@ from lightning_ras2s.networks import native
 from lightning_ras2s.networks.attention import AdjacentAttention
 from lightning_ras2s.networks.hidden_state import CompensatedGRU, ConvGRU
 from lightning_ras2s.networks.layers import Conv3x3, Embedding, PairConv, consume, over_bands
+from lightning_ras2s.networks.segments import Run, at_once, by_segments
 from lightning_ras2s.networks.ssra import RegionAware, RegionMasks, choose_regions
 
 Bands = list[Tensor]  # one [N, channels, H, W] for each band
@@ -42,34 +43,58 @@ class Encoder(nn.Module):
         )
 
     def embed(self, bands: Bands) -> Bands:
-        """phi_e of all bands: [N, 1, H, W] -> [N, C, H, W]."""
+        """phi_e of all bands: [N, 1, H, W] -> [N, C, H, W]; features stay as they are."""
+        if bands[0].shape[1] > 1:
+            return bands
         return list(over_bands(self.embedding, bands, len(bands)))
 
-    def encode(self, features: Bands) -> Bands:
-        """Both recurrent passes: features -> encoded states; it empties ``features``."""
+    def encode(self, bands: Bands, run: Run = at_once, aware: bool = False) -> Bands:
+        """Both recurrent passes, and SSRA if ``aware``: noisy bands -> encoded states e or e^r."""
+        # Segments would have to keep the features: they embed the bands in both passes instead.
+        features = bands[:] if run is by_segments else self.embed(bands)
+        state, states = run(self.read_backward, None, features[:])
         features.reverse()
-        state = torch.zeros_like(features[0])
+        read_forward = self.read_forward_aware if aware else self.read_forward
+        return run(read_forward, state, states, features)[1]
+
+    def forward(self, bands: Bands, run: Run = at_once) -> Bands:
+        """Noisy bands [N, 1, H, W] -> region-aware states e^r [N, C, H, W]."""
+        return self.encode(bands, run, aware=True)
+
+    def read_backward(self, state: Tensor | None, bands: Bands) -> tuple[Tensor, Bands]:
+        """Pass 1, last band to first: bands, or features f_i -> states u_i."""
+        features = self.embed(bands[::-1])
+        bands.clear()
+        state = torch.zeros_like(features[0]) if state is None else state
         states: Bands = []
         for read in self.backward_gru.reads(features):
             state = self.backward_gru(state, *read)
             states.append(state)
+        return state, states
+
+    def read_forward(self, state: Tensor, states: Bands, bands: Bands) -> tuple[Tensor, Bands]:
+        """Pass 2, first band to last: u_i, and bands or features f_i -> encoded states e_i."""
         if self.forward_gru is None:
-            return states[::-1]
+            bands.clear()
+            return state, list(consume(states))
+        features = self.embed(bands)
         of_features = over_bands(self.forward_gru.gru.read, consume(features), len(states))
         of_others = over_bands(self.forward_gru.fusion.read, consume(states), len(states))
         encoded = []
         for reads in zip(of_features, of_others, strict=True):
             state = self.forward_gru(state, *reads)
             encoded.append(state)
-        return encoded
+        return state, encoded
 
-    def forward(self, bands: Bands) -> Bands:
-        """Noisy bands [N, 1, H, W] -> region-aware states e^r [N, C, H, W]."""
-        encoded = self.encode(self.embed(bands))
+    def read_forward_aware(
+        self, state: Tensor, states: Bands, bands: Bands
+    ) -> tuple[Tensor, Bands]:
+        """Pass 2, then SSRA: -> e^r."""
+        state, encoded = self.read_forward(state, states, bands)
         if self.region_aware is None:
-            return encoded
+            return state, encoded
         encoded.reverse()
-        return list(over_bands(self.region_aware, consume(encoded), len(bands)))
+        return state, list(over_bands(self.region_aware, consume(encoded), len(encoded)))
 
 
 class FusedGRU(nn.Module):
@@ -141,33 +166,41 @@ class Decoder(nn.Module):
         self.autoregression = Autoregression(channels) if bidirectional else None
         self.readout = Readout(channels)
 
-    def forward(self, bands: Bands, encoded: Bands) -> Bands:
+    def forward(self, bands: Bands, encoded: Bands, run: Run = at_once) -> Bands:
         """Noisy bands [N, 1, H, W] and e^r [N, C, H, W], which it empties -> denoised bands."""
-        contexts, states = self.attend(encoded)
-        if self.autoregression is None:
-            return [self.readout(*pair) for pair in zip(states[::-1], bands, strict=True)]
-        feedback, state = contexts[-1], states[-1]
-        read_context = self.autoregression.feedback_fusion.read
-        of_contexts = over_bands(read_context, consume(contexts), len(bands))
-        of_states = over_bands(self.autoregression.state_fusion.read, consume(states), len(bands))
-        denoised = []
-        for band, *reads in zip(bands, of_contexts, of_states, strict=True):
-            state = self.autoregression(state, feedback, *reads)
-            feedback = self.readout(state, band)
-            denoised.append(feedback)
-        return denoised
+        state, windows = encoded[-1], self.attention.windows(encoded)
+        encoded.clear()
+        state, states, contexts = run(self.attend, state, windows)
+        return run(self.put_out, (state, contexts[-1]), states, contexts, bands[::-1])[1]
 
-    def attend(self, encoded: Bands) -> tuple[Bands, Bands]:
-        """Pass 1, last band to first: e^r -> contexts c_i and states d_i, in that order."""
-        state = encoded[-1]
-        contexts, states = [], []
-        for context_of in self.attention.contexts(encoded):
+    def attend(self, state: Tensor, windows: list[Bands]) -> tuple[Tensor, Bands, Bands]:
+        """Pass 1, last band to first: windows of e^r -> states d_i and contexts c_i."""
+        states, contexts = [], []
+        for context_of in self.attention.contexts(windows):
             context = context_of(state)
             (read,) = self.backward_gru.reads([context])
             state = self.backward_gru(state, *read)
-            contexts.append(context)
             states.append(state)
-        return contexts, states
+            contexts.append(context)
+        return state, states, contexts
+
+    def put_out(
+        self, carry: tuple[Tensor, Tensor], states: Bands, contexts: Bands, bands: Bands
+    ) -> tuple[tuple[Tensor, Tensor], Bands]:
+        """Pass 2, first band to last: -> denoised bands. State and feedback are carried."""
+        if self.autoregression is None:
+            pairs = zip(consume(states), consume(bands), strict=True)
+            return carry, [self.readout(*pair) for pair in pairs]
+        state, feedback = carry
+        read_context = self.autoregression.feedback_fusion.read
+        of_contexts = over_bands(read_context, consume(contexts), len(bands))
+        of_states = over_bands(self.autoregression.state_fusion.read, consume(states), len(bands))
+        denoised: Bands = []
+        for band, *reads in zip(consume(bands), of_contexts, of_states, strict=True):
+            state = self.autoregression(state, feedback, *reads)
+            feedback = self.readout(state, band)
+            denoised.append(feedback)
+        return (state, feedback), denoised
 
 
 class RAS2S(nn.Module):
@@ -192,6 +225,9 @@ class RAS2S(nn.Module):
             directly; the autoregressive pass is gone.
         zero_start: Starts the last output convolution at zero, so that the untrained network
             returns its input. The authors do not; short trainings converge much faster with it.
+        gradient_checkpointing: Trains in a fraction of the memory: what the backward pass needs is
+            computed again, some bands at a time. The gradients stay the same; a step takes 1.5
+            times as long. Without effect where there are no gradients, and in ``eval`` mode.
 
     Raises:
         ValueError: If ``channels`` is odd, ``attention_bands`` is even or one of them or
@@ -208,6 +244,7 @@ class RAS2S(nn.Module):
         spectral_regions: bool = True,
         bidirectional: bool = True,
         zero_start: bool = False,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if channels < 2 or channels % 2:
@@ -222,6 +259,7 @@ class RAS2S(nn.Module):
             )
         if regions < 1:
             raise ValueError(f"regions={regions}: there must be at least one region")
+        self.gradient_checkpointing = gradient_checkpointing
         self.compiled = False
         self.encoder = Encoder(
             channels,
@@ -249,9 +287,11 @@ class RAS2S(nn.Module):
             ValueError: If ``noisy`` is not a non-empty [N, B, H, W].
         """
         bands = _as_sequence(noisy)
+        saving = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+        run = by_segments if saving else at_once
         # What is read ahead of compiled code must be plain too.
         with native.plain_operations() if self.compiled else nullcontext():
-            return torch.cat(self.decoder(bands, self.encoder(bands)), dim=1)
+            return torch.cat(self.decoder(bands, self.encoder(bands, run), run), dim=1)
 
     def compile_steps(self, **options: Any) -> None:
         """Compiles what is done band by band, in place, by ``torch.compile``.
@@ -303,9 +343,8 @@ class RAS2S(nn.Module):
         if source not in ("encoded", "embedding"):
             raise ValueError(f"source={source!r}: the masks are read from 'encoded' or 'embedding'")
         with native.plain_operations() if self.compiled else nullcontext():
-            features = self.encoder.embed(_as_sequence(noisy))
-            if source == "encoded":
-                features = self.encoder.encode(features)
+            read = self.encoder.encode if source == "encoded" else self.encoder.embed
+            features = read(_as_sequence(noisy))
         aware = self.encoder.region_aware
         if aware is None:
             return RegionMasks(None, None)

@@ -2,11 +2,12 @@
 
 import lightning as L
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from datamodules import Scene, read_scene
+from datamodules import Scene, read_scene, write_scene
 from datamodules.base import HSIDataModule
 from datamodules.samples import REAL
 from datamodules.scene import Measured
@@ -57,6 +58,39 @@ def test_a_scene_without_reference_is_written_in_its_units_with_a_picture(tmp_pa
     assert picture.shape == (20, 48, 3)
     row, column = np.unravel_index(NOISY[1].argmax(), (20, 24))
     assert picture[row, 24 + column, 2] > 250  # the short waves are blue; denoised on the right
+
+
+class Fields(Field):
+    """Some more of them."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def scenes(self, split):
+        return [Measured(Scene.from_raw(f"plot{n}", NOISY)) for n in range(self.number)]
+
+
+@pytest.mark.parametrize(("scenes", "shares"), [(3, {0: [0, 2], 1: [1]}), (1, {0: [0]})])
+def test_several_processes_write_each_scene_once(tmp_path, monkeypatch, scenes, shares):
+    def noting_the_process(scene, path):
+        rank = torch.distributed.get_rank()
+        return write_scene(scene, path.with_name(f"{path.stem} by {rank}{path.suffix}"))
+
+    monkeypatch.setattr("lightning_ras2s.callbacks.denoised_files.write_scene", noting_the_process)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp_fork",
+        logger=False,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[DenoisedFiles(str(tmp_path))],
+    )
+    trainer.test(HSIDenoiser(Half()), datamodule=Fields(scenes), verbose=False)
+    expected = {f"plot{n} by {rank}.mat" for rank, own in shares.items() for n in own}
+    assert {path.name for path in tmp_path.iterdir() if path.suffix != ".png"} == expected
 
 
 def test_the_picture_is_in_true_colour_where_the_wavelengths_allow_it():

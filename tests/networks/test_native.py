@@ -143,9 +143,9 @@ def test_attention(length, shape):
 def test_windows_without_kernels_are_attended_to_all_the_same():
     attention = AdjacentAttention(11)
     states = [normal(1, 4, 5, 6 + band)[..., band:] for band in range(12)]
-    given = [context(states[-1]) for context in attention.contexts(list(states))]
+    given = [context(states[-1]) for context in attention.contexts(attention.windows(states))]
     attention, states = attention.double(), [state.double() for state in states]
-    wanted = [context(states[-1]) for context in attention.contexts(list(states))]
+    wanted = [context(states[-1]) for context in attention.contexts(attention.windows(states))]
     for one, other in zip(given, wanted, strict=True):
         assert_near(one, other, CLOSE)
 

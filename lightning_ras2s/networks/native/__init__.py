@@ -1,6 +1,12 @@
 """Compiled float32 kernels for the CPU, of what takes RAS2S its time there."""
 
-from lightning_ras2s.networks.native.library import build, kernels, plain_operations, serves
+from lightning_ras2s.networks.native.library import (
+    build,
+    kernels,
+    plain_operations,
+    serves,
+    switched_off,
+)
 from lightning_ras2s.networks.native.operations import (
     ATTENTION_BANDS,
     Activation,
@@ -25,4 +31,5 @@ __all__ = [
     "kernels",
     "plain_operations",
     "serves",
+    "switched_off",
 ]

@@ -38,14 +38,23 @@ def serves(*tensors: Tensor) -> bool:
 
 
 @contextmanager
-def plain_operations() -> Iterator[None]:
-    """Has the network compute in plain torch operations meanwhile, as on other devices."""
+def plain_operations(plain: bool = True) -> Iterator[None]:
+    """Has the network compute in plain torch operations meanwhile, as on other devices.
+
+    Args:
+        plain: False switches the kernels on instead.
+    """
     global _switched_off
-    before, _switched_off = _switched_off, True
+    before, _switched_off = _switched_off, plain
     try:
         yield
     finally:
         _switched_off = before
+
+
+def switched_off() -> bool:
+    """Whether ``plain_operations`` is in force."""
+    return _switched_off
 
 
 def kernels() -> ctypes.CDLL | None:

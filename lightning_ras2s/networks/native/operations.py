@@ -63,6 +63,14 @@ def _taps(weight: Tensor) -> Tensor:
     return weight if weight.stride()[-2:] == (3, 1) else weight.contiguous()
 
 
+def _on_its_own(part: Tensor) -> Tensor:
+    """A copy that does not keep alive what it was a part of.
+
+    The gradients of second inputs wait long: until the pass is reached that made these.
+    """
+    return new_maps(*part.shape).copy_(part)
+
+
 def _passed(result: Tensor | None, activation: Activation) -> Passed:
     if result is None or activation == "none":
         return Passed()
@@ -172,7 +180,8 @@ class _Conv3x3(torch.autograd.Function):
         to_x = to_second = to_weight = to_bias = None
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[3]:
             to_both = _input_gradient(gradient, weight, result, ctx.activation)
-            to_x, to_second = to_both[:, : x.shape[1]], to_both[:, x.shape[1] :]
+            to_x = to_both[:, : x.shape[1]]
+            to_second = None if second is None else _on_its_own(to_both[:, x.shape[1] :])
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
             by_sample = weight.ndim == 5
             to_weight, to_bias = _weight_gradient(
@@ -185,7 +194,6 @@ class _Conv3x3(torch.autograd.Function):
             )
         ]
         to_bias = to_bias if ctx.with_bias else None
-        to_second = None if second is None else to_second
         return to_x, to_weight, to_bias, to_second, None, *to_residuals
 
 
@@ -276,7 +284,7 @@ class _GatedStep(torch.autograd.Function):
             torch.cat(parts) for parts in zip(of_gates, of_candidate, strict=True)
         )
         to_state, to_x = to_inputs.chunk(2, dim=1)
-        return to_state, to_x, to_weight, to_bias
+        return to_state, _on_its_own(to_x), to_weight, to_bias
 
 
 def gated_step(state: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
