@@ -61,8 +61,12 @@ def single(started, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "precision",
-    [{"precision": "bf16-mixed"}, {"plugins": [MixedPrecision("16-mixed", "cpu")]}],
-    ids=["bf16", "fp16"],  # Lightning itself takes bf16 for fp16 on the CPU
+    [
+        pytest.param({"precision": "bf16-mixed"}, id="bf16"),
+        pytest.param(  # Lightning itself takes bf16 for fp16 on the CPU
+            {"plugins": [MixedPrecision("16-mixed", "cpu")]}, id="fp16", marks=pytest.mark.faults
+        ),
+    ],
 )
 def test_the_training_curve_is_that_of_single_precision(tmp_path, started, single, precision):
     denoiser = train(tmp_path, STEPS, 2e-3, started, **precision)

@@ -113,7 +113,7 @@ def test_a_killed_worker_names_its_file(folder, untouched):
 @pytest.mark.parametrize(
     ("fault", "num_workers", "code"),
     [
-        ("SIGTERM training_step 13", 2, 143),
+        pytest.param("SIGTERM training_step 13", 2, 143, marks=WHOLE_SUITE),
         pytest.param("SIGINT training_step 13", 0, 130, marks=WHOLE_SUITE),
         pytest.param("SIGTERM training_step 20", 0, 143, marks=WHOLE_SUITE),
         pytest.param("SIGTERM validation_step 4", 0, 143, marks=WHOLE_SUITE),
