@@ -70,7 +70,7 @@ test-browser: $(INSTALLED) ## opens the pages in a real browser; installs Chromi
 	@$(BROWSER)
 	@$(INTERPRETER) -m pytest tests/browser $(ARGS)
 
-test-faults: $(INSTALLED) ## kills, stops and starves trainings, and compares what they go on to; half an hour
+test-faults: $(INSTALLED) ## kills, stops and starves trainings, and compares what they go on to
 	@$(INTERPRETER) -m pytest -m faults $(ARGS)
 
 lint: $(INSTALLED) ## checks style and types

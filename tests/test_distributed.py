@@ -122,7 +122,7 @@ def test_processes_agree_on_the_largest_wish_one_step_later(tmp_path):
         _wishes, (str(tmp_path), wishes), nprocs=2, start_method="fork"
     )
     for rank in range(2):
-        assert torch.load(tmp_path / f"{rank}.pt") == [0, 0, 1, 0, 2, 1]
+        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == [0, 0, 1, 0, 2, 1]
 
 
 def test_one_process_agrees_with_itself_at_once():
