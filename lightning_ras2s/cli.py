@@ -39,6 +39,7 @@ from lightning_ras2s.pages.report import write_report
 from lightning_ras2s.resume import ResumeError, resumed
 from lightning_ras2s.stop import Stopped
 from lightning_ras2s.unessential import unessential
+from lightning_ras2s.whole_files import written_aside
 
 SUBCOMMANDS = ("fit", "validate", "test")
 LOOKS = {  # options of their own, so that they can be overridden one by one
@@ -83,9 +84,9 @@ class SaveRunConfig(SaveConfigCallback):
         config.pop("run_dir")
         if str(config.get("ckpt_path")).startswith(str(run_dir)):
             config["ckpt_path"] = None  # it goes on; a rerun begins anew
-        run_dir.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(_with_run_dir(config, str(run_dir)), sort_keys=False)
-        (run_dir / self.config_filename).write_text(text)
+        with written_aside(run_dir / self.config_filename) as aside:  # a kill leaves no half of it
+            aside.write_text(text)
         record = run_record.start(run_dir, self.command, trainer, self.config.get("ckpt_path"))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

@@ -54,7 +54,8 @@ def start(
         record["resumed"] = [*record["resumed"], going_on]
     _write(run_dir / FILE, record)
     if run_dir.absolute().parents[1].name == RUNS:
-        _pointer(run_dir.absolute().parent).write_text(run_dir.name)
+        with written_aside(_pointer(run_dir.absolute().parent)) as aside:
+            aside.write_text(run_dir.name)
     return record
 
 
