@@ -19,7 +19,7 @@ BROWSER = $(INTERPRETER) -m pip install --quiet --constraint constraints.txt --e
 	|| $(INTERPRETER) -m playwright install --with-deps chromium \
 	|| { apt-get update && apt-get install --yes chromium; }; }
 
-.PHONY: help env train evaluate data report dashboard sweep figures benchmark test test-browser test-faults lint clean
+.PHONY: help env train evaluate data report dashboard sweep figures benchmark test test-browser test-faults test-slow lint clean
 
 help: ## lists all commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -72,6 +72,9 @@ test-browser: $(INSTALLED) ## opens the pages in a real browser; installs Chromi
 
 test-faults: $(INSTALLED) ## kills, stops and starves trainings, and compares what they go on to
 	@$(INTERPRETER) -m pytest -m faults $(ARGS)
+
+test-slow: $(INSTALLED) ## the tests that take longest: compiled code, each instruction set, whole scenes
+	@$(INTERPRETER) -m pytest -m slow $(ARGS)
 
 lint: $(INSTALLED) ## checks style and types
 	$(INTERPRETER) -m ruff check .

@@ -27,7 +27,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.timing import seconds, spread, tell
 from lightning_ras2s.graphs import GraphedNetwork
 from lightning_ras2s.networks import RAS2S, native
-from lightning_ras2s.networks.layers import conv3x3
 from lightning_ras2s.weights import from_released
 from tests.oracle import LiteralRAS2S
 
@@ -207,7 +206,7 @@ def compare_layers(device: torch.device, size: int = 256) -> list[dict[str, Any]
             tasks = {
                 "torch": partial(F.conv2d, x, weight, padding=1),
                 "torch_channels_last": partial(F.conv2d, last, weight, padding=1),
-                "ours": partial(conv3x3, x, weight),
+                "ours": partial(native.conv3x3, x, weight),
             }
             rates = {
                 name: work / min(seconds(task) for _ in range(10)) for name, task in tasks.items()

@@ -144,20 +144,22 @@ def test_a_missing_tensor_is_noticed_whichever_it_is(tmp_path, kind):
     state = kind(channels=2, regions=2).state_dict()
     for name in state:
         path = save({key: tensor for key, tensor in state.items() if key != name}, tmp_path)
-        assert_refused(path, "(not a complete RAS2S network|neither a checkpoint)", "encoder")
+        assert_refused(
+            path, "(not a complete RAS2S network|neither a checkpoint)", "(embedding|encoder)"
+        )
 
 
 @pytest.mark.parametrize(
     ("name", "tensor", "found"),
     [
         (
-            "decoder.readout.conv1.weight",
+            "write.readout.conv1.weight",
             torch.zeros(3, 3),
-            "size mismatch for decoder.readout.conv1.weight",
+            "size mismatch for write.readout.conv1.weight",
         ),
-        ("decoder.attention.conv.bias", torch.zeros(4), "attention_bands=4"),
-        ("decoder.attention.conv.bias", torch.tensor(0.0), "not a complete"),
-        ("decoder.extra.weight", torch.zeros(3), "decoder.extra.weight"),
+        ("attend.attention.conv.bias", torch.zeros(4), "attention_bands=4"),
+        ("attend.attention.conv.bias", torch.tensor(0.0), "not a complete"),
+        ("write.extra.weight", torch.zeros(3), "write.extra.weight"),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_noticed(tmp_path, name, tensor, found):
@@ -197,6 +199,6 @@ def test_a_refused_object_is_named(tmp_path):
 
 def test_from_released_stacks_the_gates_in_the_order_update_reset_candidate():
     state = LiteralRAS2S(**SMALL).state_dict()
-    gates = from_released(state)["encoder.backward_gru.gru.gates.weight"]
+    gates = from_released(state)["read.recurrence.gru.gates.weight"]
     parts = [state[f"encoder.encoder_layer.conv_gru.conv{gate}.weight"] for gate in "zrq"]
     assert torch.equal(gates, torch.cat(parts))

@@ -94,7 +94,7 @@ class MemoryAdvice(L.Callback):
             data.batch_size // trainer.world_size,
             data.patch_shape.bands,
             data.patch_shape.height,
-            network.encoder.embedding.conv1.out_channels,
+            network.channels,
             network.gradient_checkpointing,
             trainer.strategy.root_device.type,
         )

@@ -12,7 +12,7 @@ from torch import nn
 
 from lightning_ras2s import RAS2S
 from lightning_ras2s.callbacks.region_masks import RegionMasks, spread_bands
-from lightning_ras2s.networks.ssra import RegionMasks as Masks
+from lightning_ras2s.networks.ras2s.ssra import RegionMasks as Masks
 from lightning_ras2s.pictures.gallery import Gallery
 from lightning_ras2s.pictures.region_figures import palette
 from tests.callbacks.watching import (
@@ -56,7 +56,7 @@ def shown(view, network, tmp_path, **options):
 def test_a_training_leaves_the_masks_in_wandb_tensorboard_and_the_folder(tmp_path, monkeypatch):
     torch.manual_seed(9)
     network = RAS2S(channels=4, regions=3)
-    regions = network.encoder.region_aware
+    regions = network.region_aware
     with torch.no_grad():  # brings all regions into use
         for guide in (regions.spatial_guide.base, regions.spectral_guide):
             guide.weight.mul_(10)

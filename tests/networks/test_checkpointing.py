@@ -9,7 +9,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lightning_ras2s.networks import RAS2S, native, segments
+from lightning_ras2s.networks import RAS2S, native
+from lightning_ras2s.networks import scan as recurrence
 
 torch.set_num_threads(1)
 
@@ -27,7 +28,7 @@ ABLATIONS = [
 
 @pytest.fixture
 def four_bands_a_segment(monkeypatch):
-    monkeypatch.setattr(segments, "SEGMENT", 4)
+    monkeypatch.setattr(recurrence, "SEGMENT", 4)
 
 
 def pair(**config):
@@ -60,12 +61,14 @@ def assert_same(network, saving, shape, dtype, close):
 
 def assert_same_gradients(gradients, expected, close):
     assert gradients.keys() == expected.keys()
+    largest = max(g.abs().max() for g in expected.values() if g is not None)
     for name, gradient in expected.items():
         if gradient is None:  # what embeds feedback is not used with one band
             assert gradients[name] is None, name
         else:
             error = (gradients[name] - gradient).abs().max()
-            assert error <= close * gradient.abs().max(), name
+            # What attends to the only band has no gradient but rounding.
+            assert error <= close * max(gradient.abs().max(), 1e-3 * largest), name
 
 
 # The segments' sums are added in another order: in float32 a bias whose sum cancels differs.
@@ -91,7 +94,7 @@ def test_of_ablations_too(four_bands_a_segment, ablation, dtype, path, close):
 
 
 def test_with_the_real_segments():
-    assert_same(*pair(), (1, 2 * segments.SEGMENT + 3, 5, 6), torch.float64, 1e-13)
+    assert_same(*pair(), (1, 2 * recurrence.SEGMENT + 3, 5, 6), torch.float64, 1e-13)
 
 
 @pytest.mark.parametrize("forward", [nullcontext, native.plain_operations])
@@ -109,7 +112,6 @@ def test_segments_are_computed_again_by_what_computed_them(four_bands_a_segment,
 
     expected = results(network)
     assert_same_gradients(results(saving), expected, 1e-4)
-    assert not native.switched_off()
 
 
 def test_under_autocast(four_bands_a_segment):
@@ -204,10 +206,10 @@ def test_each_step_is_computed_once_more(four_bands_a_segment, bands):
     for network, times in zip(pair(), (1, 2), strict=True):
         calls = []
         for part in (
-            network.encoder.backward_gru,
-            network.encoder.forward_gru,
-            network.decoder.backward_gru,
-            network.decoder.autoregression,
+            network.read,
+            network.fuse,
+            network.attend,
+            network.write,
         ):
             part.register_forward_pre_hook(lambda part, *_: calls.append(part))  # noqa: B023
         denoised = network(torch.rand(1, bands, 5, 6))
@@ -218,13 +220,13 @@ def test_each_step_is_computed_once_more(four_bands_a_segment, bands):
 
 def test_a_pass_is_checkpointed_by_segments_in_training_only(four_bands_a_segment, monkeypatch):
     calls = []
-    real = segments.checkpoint
+    real = recurrence.checkpoint
 
     def counted(*args, **options):
         calls.append(args)
         return real(*args, **options)
 
-    monkeypatch.setattr(segments, "checkpoint", counted)
+    monkeypatch.setattr(recurrence, "checkpoint", counted)
     network, saving = pair()
     noisy = torch.rand(1, 10, 5, 6)
     network(noisy)

@@ -1,8 +1,4 @@
-"""The CPU's kernels: each against the plain operations in float64, values and gradients."""
-
-import ctypes
-import logging
-import subprocess
+"""The CPU's kernels: each against its twin in float64, values and gradients."""
 
 import pytest
 import torch
@@ -10,11 +6,17 @@ import torch.nn.functional as F
 
 from benchmarks.network import OURS, peak_memory
 from lightning_ras2s.networks import RAS2S, native
-from lightning_ras2s.networks.attention import AdjacentAttention
-from lightning_ras2s.networks.hidden_state import HEADS, attend_channels, gated_step
-from lightning_ras2s.networks.layers import conv1x1, conv3x3, read_ahead
-from lightning_ras2s.networks.native import library, memory
-from lightning_ras2s.networks.ssra import filter_regions
+from lightning_ras2s.networks.native import (
+    attend,
+    attend_channels,
+    compensate,
+    conv1x1,
+    conv3x3,
+    filter_regions,
+    gated_step,
+    memory,
+)
+from lightning_ras2s.networks.native.attention import LENGTHS
 
 torch.set_num_threads(1)
 needs_kernels = pytest.mark.skipif(
@@ -30,14 +32,14 @@ def normal(*shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
-def assert_same(native_operation, plain_operation, tensors, close=CLOSE):
-    """Same results and gradients, relative to the largest value of each."""
+def assert_same(operation, tensors, close=CLOSE, plain=None):
+    """Same results and gradients, relative to the largest value of each; float64 has no kernels."""
     ours = [tensor.clone().requires_grad_() for tensor in tensors]
     exact = [tensor.double().requires_grad_() for tensor in tensors]
-    result, expected = native_operation(*ours), plain_operation(*exact)
+    result, expected = operation(*ours), (plain or operation)(*exact)
     assert_near(result, expected, close)
     with torch.no_grad():
-        assert torch.equal(native_operation(*tensors), result)
+        assert torch.equal(operation(*tensors), result)
     gradient = normal(*result.shape)
     given = torch.autograd.grad(result, ours, gradient)
     wanted = torch.autograd.grad(expected, exact, gradient.double())
@@ -51,16 +53,6 @@ def assert_near(one, other, close):
     assert (one - other).abs().max() <= close * max(1, other.abs().max().item())
 
 
-def in_both(operation):
-    """An operation, which takes the kernels for float32 and none for float64."""
-
-    def run(*tensors):
-        assert native.serves(*tensors) == (tensors[0].dtype == torch.float32)
-        return operation(*tensors)
-
-    return run, run
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(
     ("channels", "outputs"), [(1, 14), (14, 1), (3, 5), (14, 42), (16, 15), (20, 29)]
@@ -68,7 +60,7 @@ def in_both(operation):
 def test_convolution(shape, channels, outputs):
     n, h, w = shape
     tensors = [normal(n, channels, h, w), normal(outputs, channels, 3, 3), normal(outputs)]
-    assert_same(*in_both(conv3x3), tensors)
+    assert_same(conv3x3, tensors)
 
 
 @pytest.mark.parametrize("activation", ["none", "relu", "leaky_relu", "sigmoid", "tanh"])
@@ -79,20 +71,20 @@ def test_activations_and_residuals(activation, residual_channels):
 
     residuals = [normal(2, channels, 9, 35) for channels in residual_channels]
     tensors = [normal(2, 4, 9, 35), normal(6, 4, 3, 3) / 3, normal(6), *residuals]
-    assert_same(*in_both(operation), tensors)
+    assert_same(operation, tensors)
 
 
 def test_a_weight_for_each_sample():
     tensors = [normal(3, 4, 9, 20), normal(3, 6, 4, 3, 3), normal(6)]
-    assert_same(*in_both(conv3x3), tensors)
+    assert_same(conv3x3, tensors)
 
 
 def test_a_second_input():
     def operation(x, weight, bias, second):
-        return conv3x3(x, weight, bias, read_ahead(second, weight, bias), "leaky_relu")
+        return conv3x3(x, weight, bias, second, "leaky_relu")
 
     tensors = [normal(2, 4, 9, 20), normal(6, 7, 3, 3), normal(6), normal(2, 3, 9, 20)]
-    assert_same(*in_both(operation), tensors)
+    assert_same(operation, tensors)
 
 
 def test_a_small_result_keeps_its_sign_beside_a_large_residual():
@@ -108,22 +100,19 @@ def test_a_small_result_keeps_its_sign_beside_a_large_residual():
 def test_linear_layer(shape):
     n, h, w = shape
     tensors = [normal(n, 14, h, w), normal(28, 14, 1, 1), normal(28)]
-    assert_same(*in_both(conv1x1), tensors)
+    assert_same(conv1x1, tensors)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("channels", [2, 14, 16])
 def test_gated_unit(shape, channels):
-    def operation(state, x, weight, bias):
-        return gated_step(state, read_ahead(x, weight, bias), weight, bias)
-
     n, h, w = shape
     maps = [normal(n, channels, h, w), normal(n, channels, h, w).flip(3)]
     weight = normal(3 * channels, 2 * channels, 3, 3) / channels**0.5
-    assert_same(*in_both(operation), [*maps, weight, normal(3 * channels)])
+    assert_same(gated_step, [*maps, weight, normal(3 * channels)])
 
 
-@pytest.mark.parametrize("length", native.ATTENTION_BANDS)
+@pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 5, 7), (1, 9, 131)])
 def test_attention(length, shape):
     n, h, w = shape
@@ -135,19 +124,19 @@ def test_attention(length, shape):
         return (logits.softmax(1) * torch.stack(window, 1)).sum(1)
 
     def ours(weight, bias, state, *window):
-        return native.attend(state, window, weight, bias)
+        return attend(state, list(window), weight, bias)
 
-    assert_same(ours, plain, [weight, normal(length), *maps])
+    assert_same(ours, [weight, normal(length), *maps], plain=plain)
 
 
-def test_windows_without_kernels_are_attended_to_all_the_same():
-    attention = AdjacentAttention(11)
-    states = [normal(1, 4, 5, 6 + band)[..., band:] for band in range(12)]
-    given = [context(states[-1]) for context in attention.contexts(attention.windows(states))]
-    attention, states = attention.double(), [state.double() for state in states]
-    wanted = [context(states[-1]) for context in attention.contexts(attention.windows(states))]
-    for one, other in zip(given, wanted, strict=True):
-        assert_near(one, other, CLOSE)
+@pytest.mark.parametrize("length", [2, 11])
+def test_windows_without_a_kernel_are_attended_to_all_the_same(length):
+    def operation(weight, bias, state, *window):
+        return attend(state, list(window), weight, bias)
+
+    weight = normal(length, 1 + length, 3, 3, 3) / 3
+    maps = [normal(1, 4, 5, 6 + i)[..., i:] for i in range(1 + length)]
+    assert_same(operation, [weight, normal(length), *maps])
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (2, 40, 50)])
@@ -156,15 +145,15 @@ def test_attention_between_channels(shape, channels):
     n, h, w = shape
     queries, state = normal(n, channels, h, w), normal(n, channels, h, w).flip(2)
     weight, bias = normal(2 * channels, channels, 1, 1), normal(2 * channels)
-    given = native.compensate(queries, state, weight, bias, HEADS)
+    given = compensate(queries, state, weight, bias, 2)
     keys, values = F.conv2d(state.double(), weight.double(), bias.double()).chunk(2, 1)
-    assert_near(given, attend_channels(queries.double(), keys, values), 2 * CLOSE)
+    assert_near(given, attend_channels(queries.double(), keys, values, 2), 2 * CLOSE)
 
 
 def test_channels_that_are_zero_are_attended_to_evenly():
     zero = torch.zeros(1, 4, 3, 3)
     bias = torch.tensor([0.0, 0, 0, 0, 1, 3, 5, 9])
-    mixed = native.compensate(zero, zero, torch.zeros(8, 4, 1, 1), bias, HEADS)
+    mixed = compensate(zero, zero, torch.zeros(8, 4, 1, 1), bias, 2)
     assert mixed[0, :, 1, 1].tolist() == [2, 2, 7, 7]
 
 
@@ -187,11 +176,10 @@ def test_extreme_values_saturate_and_nan_stays():
     identity = torch.zeros(1, 1, 3, 3)
     identity[..., 1, 1] = 1
     for activation in ("sigmoid", "tanh", "relu", "leaky_relu"):
-        given = native.conv3x3(x.nan_to_num(), identity, activation=activation)
-        with native.plain_operations():
-            wanted = conv3x3(x.nan_to_num().double(), identity.double(), activation=activation)
+        given = conv3x3(x.nan_to_num(), identity, activation=activation)
+        wanted = conv3x3(x.nan_to_num().double(), identity.double(), activation=activation)
         torch.testing.assert_close(given.double(), wanted, rtol=1e-6, atol=2e-7)
-        assert native.conv3x3(x, identity, activation=activation)[..., -1].isnan().all()
+        assert conv3x3(x, identity, activation=activation)[..., -1].isnan().all()
 
 
 def test_results_do_not_hang_on_the_number_of_threads():
@@ -231,18 +219,6 @@ def test_inputs_need_not_be_contiguous():
     assert torch.equal(conv3x3(x, flipped), conv3x3(x, flipped.contiguous()))
 
 
-def test_only_float32_on_the_cpu_outside_of_autocast_is_served():
-    x = torch.rand(1)
-    assert native.serves(x)
-    assert not native.serves(x, x.double())
-    assert not native.serves(x.to("meta"))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not native.serves(x)
-    with native.plain_operations():
-        assert not native.serves(x)
-    assert native.serves(x)
-
-
 def test_maps_are_given_back_when_nothing_holds_them(monkeypatch):
     released = []
     real = native.kernels()
@@ -252,7 +228,7 @@ def test_maps_are_given_back_when_nothing_holds_them(monkeypatch):
 
         @staticmethod
         def release(address):
-            released.append(address.value)
+            released.append(address)
             real.release(address)
 
     monkeypatch.setattr(memory, "kernels", lambda: Kernels)
@@ -271,53 +247,3 @@ def test_maps_are_given_back_when_nothing_holds_them(monkeypatch):
 def test_a_forward_pass_holds_48_floats_for_each_pixel_and_band_at_most():
     peak = peak_memory(OURS, (1, 31, 160, 160), torch.device("cpu"))
     assert 20 < peak <= 48  # 3 C + 6
-
-
-# Building
-
-
-@pytest.fixture
-def unbuilt(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(library, "_loaded", [])
-    return tmp_path
-
-
-def test_kernels_are_built_once(unbuilt, monkeypatch):
-    built = library.build()
-    assert [path for path in unbuilt.rglob("*") if path.is_file()] == [built]
-    ctypes.CDLL(str(built))
-    run = subprocess.run
-
-    def no_compilation(command, **options):
-        assert "-shared" not in command
-        return run(command, **options)
-
-    monkeypatch.setattr(subprocess, "run", no_compilation)
-    assert library.build() == built
-
-
-def test_another_source_is_built_anew(unbuilt, monkeypatch, tmp_path_factory):
-    built = library.build()
-    source = tmp_path_factory.mktemp("source") / "kernels.cpp"
-    source.write_text(library.SOURCE.read_text() + "\n// changed\n")
-    monkeypatch.setattr(library, "SOURCE", source)
-    assert library.build() != built
-
-
-@pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
-def test_without_a_compiler_the_network_is_plain_and_says_so(
-    unbuilt, monkeypatch, caplog, compiler
-):
-    torch.manual_seed(0)
-    network, noisy = RAS2S(channels=4), torch.rand(1, 4, 9, 12)
-    monkeypatch.setenv("CXX", compiler)
-    with torch.no_grad(), caplog.at_level(logging.WARNING):
-        denoised = network(noisy)
-        network(noisy)
-    assert len(caplog.records) == 1
-    assert "plain torch operations" in caplog.text
-    assert "CXX" in caplog.text
-    assert not list(unbuilt.rglob("*.so"))
-    with torch.no_grad(), native.plain_operations():
-        assert torch.equal(denoised, network(noisy))

@@ -14,40 +14,30 @@ GUIDES = ("spatial_guide", "spectral_guide")
 def network(golden):
     net = LiteralRAS2S(**golden["config"])
     net.load_state_dict(golden["state_dict"], strict=True)
-    return net
+    return net.double()
+
+
+def assert_near(tensor, expected):
+    """Within the rounding of the golden values, which are of float32; 21 such errors are seen."""
+    error = (tensor - expected).abs().max()
+    assert error <= 64 * torch.finfo(torch.float32).eps * expected.abs().max()
 
 
 @requires_golden
 @EACH_FILE
-def test_gives_the_golden_output(name):
-    golden = load_golden(name)
-    with torch.no_grad():
-        output = network(golden)(golden["input"])
-    torch.testing.assert_close(output, golden["output"], rtol=0, atol=1e-5)
-
-
-@requires_golden
-@EACH_FILE
-def test_gives_the_golden_output_in_float64(name):
-    golden = load_golden(name)
-    with torch.no_grad():
-        output = network(golden).double()(golden["input"].double())
-    torch.testing.assert_close(output, golden["output"].double(), rtol=0, atol=1e-5)
-
-
-@requires_golden
-@EACH_FILE
-def test_gives_the_golden_gradients(name):
+def test_gives_the_golden_output_and_gradients(name):
     golden = load_golden(name)
     net = network(golden)
-    loss = (net(golden["input"]) - golden["target"]).abs().mean()
+    output = net(golden["input"].double())
+    assert_near(output, golden["output"])
+    loss = (output - golden["target"]).abs().mean()
     loss.backward()
-    torch.testing.assert_close(loss.detach(), golden["l1_loss"], rtol=1e-6, atol=1e-6)
+    assert loss.item() == pytest.approx(float(golden["l1_loss"]), abs=1e-7)
     grads = {key: parameter.grad for key, parameter in net.named_parameters()}
     assert grads.keys() == golden["grads"].keys()
     for key, expected in golden["grads"].items():
         error = (grads[key] - expected).abs().max()
-        assert error <= 1e-3 * expected.abs().max(), f"{key}: {error}"
+        assert error <= 5e-5 * expected.abs().max(), f"{key}: {error}"
 
 
 @requires_golden
@@ -55,12 +45,12 @@ def test_gives_the_golden_gradients(name):
 def test_gives_the_golden_trace(name):
     golden, trace = load_golden(name), {}
     with torch.no_grad():
-        network(golden)(golden["input"], trace)
+        network(golden)(golden["input"].double(), trace)
     for guide in GUIDES:
         assert torch.equal(trace[guide].argmax(2), golden["trace"][guide].argmax(2)), guide
     assert trace.keys() == golden["trace"].keys()
     for key, expected in golden["trace"].items():
-        torch.testing.assert_close(trace[key], expected, rtol=0, atol=1e-5, msg=key)
+        assert_near(trace[key], expected)
 
 
 def test_has_84105_parameters_by_default():

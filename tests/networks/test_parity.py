@@ -8,7 +8,8 @@ import torch
 from datamodules import IndianPines
 from lightning_ras2s.metrics import mpsnr
 from lightning_ras2s.networks import RAS2S, native
-from lightning_ras2s.weights import RELEASED_NAMES, from_released, load_network
+from lightning_ras2s.networks.ras2s.released import RELEASED_NAMES, from_released
+from lightning_ras2s.weights import load_network
 from tests.golden import (
     OFFICIAL_WEIGHTS,
     RAS2S_FILES,
@@ -16,10 +17,13 @@ from tests.golden import (
     load_golden,
     requires_golden,
 )
+from tests.kinks import EPS, Decisions, Replayed
 
 torch.set_num_threads(1)
 pytestmark = requires_golden
 GUIDES = ("spatial_guide", "spectral_guide")
+GOLDEN_ROUNDING = 64  # rounding errors of float32; 21 are seen
+ROUNDING = 128  # likewise, of our float32; 29 are seen
 
 
 def golden_network(golden):
@@ -42,36 +46,76 @@ def by_released_name(network):
     }
 
 
-# In float32 a pre-activation of a ReLU that is zero but for rounding (1e-7) may fall on the other
-# side of the kink than in the authors' order of summation: the output stays the same to 1e-6, but
-# on cubes this small one such element moves a gradient by up to 0.6 %. In float64 none does.
+def assert_near(tensor, expected, close):
+    """Within a number of rounding errors of float32, relative to the largest value."""
+    error = (tensor - expected).abs().max()
+    assert error <= close * EPS * expected.abs().max()
+
+
+def assert_gradients_near(gradients, expected, close):
+    assert gradients.keys() == expected.keys()
+    for key, gradient in expected.items():
+        error = (gradients[key].reshape(gradient.shape) - gradient).abs().max()
+        assert error <= close * gradient.abs().max(), key
+
+
+# No decision of the authors' run in float32 differs from ours in float64, so what is left is the
+# rounding of theirs.
 @pytest.mark.parametrize("name", RAS2S_FILES)
-@pytest.mark.parametrize(
-    ("path", "dtype", "gradient_tolerance"),
-    [
-        ("plain", torch.float64, 1e-4),
-        ("plain", torch.float32, 1e-2),
-        ("kernels", torch.float32, 1e-2),
-        ("compiled", torch.float32, 1e-2),
-    ],
-)
-def test_outputs_and_gradients(name, path, dtype, gradient_tolerance):
+def test_float64_gives_the_golden_outputs_and_gradients(name):
     golden = load_golden(name)
-    network = golden_network(golden).to(dtype)
-    if path == "compiled":
-        torch._dynamo.reset()
-        network.compile_steps(backend="aot_eager", dynamic=False)
-    with native.plain_operations() if path == "plain" else nullcontext():
-        denoised = network(golden["input"].to(dtype))
-    torch.testing.assert_close(denoised, golden["output"].to(dtype), rtol=0, atol=1e-5)
+    assert_gives_golden(golden_network(golden).double(), golden)
+
+
+@pytest.mark.parametrize(
+    "name", [RAS2S_FILES[0], *(pytest.param(f, marks=pytest.mark.slow) for f in RAS2S_FILES[1:])]
+)
+def test_so_does_compiled_float64(name):
+    golden = load_golden(name)
+    network = golden_network(golden).double()
+    torch._dynamo.reset()
+    network.compile_steps(backend="aot_eager", dynamic=False)
+    assert_gives_golden(network, golden)
+
+
+def assert_gives_golden(network, golden):
+    denoised = network(golden["input"].double())
+    assert_near(denoised, golden["output"], GOLDEN_ROUNDING)
     loss = (denoised - golden["target"]).abs().mean()
     loss.backward()
-    assert loss.item() == pytest.approx(float(golden["l1_loss"]), abs=1e-6)
-    grads = by_released_name(network)
-    assert grads.keys() == golden["grads"].keys()
-    for key, expected in golden["grads"].items():
-        error = (grads[key].reshape(expected.shape) - expected).abs().max()
-        assert error <= gradient_tolerance * expected.abs().max(), key
+    assert loss.item() == pytest.approx(float(golden["l1_loss"]), abs=1e-7)
+    assert_gradients_near(by_released_name(network), golden["grads"], 5e-5)
+
+
+@pytest.mark.parametrize("name", RAS2S_FILES)
+@pytest.mark.parametrize("path", [native.plain_operations, nullcontext], ids=["plain", "kernels"])
+def test_float32_gives_float64s_outputs_and_gradients(name, path):
+    golden = load_golden(name)
+    network, exact = golden_network(golden), golden_network(golden).double()
+    with path(), Decisions() as decisions:
+        denoised = network(golden["input"])
+    to_denoised = (denoised.detach() - golden["target"]).sign() / denoised.numel()
+    with path():
+        denoised.backward(to_denoised)
+    with Replayed(decisions) as replayed:
+        expected = exact(golden["input"].double())
+        expected.backward(to_denoised.double())
+    replayed.assert_rounding()
+    assert_near(denoised, expected, ROUNDING)
+    assert_gradients_near(by_released_name(network), by_released_name(exact), 1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", RAS2S_FILES)
+@pytest.mark.parametrize("path", [native.plain_operations, nullcontext], ids=["plain", "kernels"])
+def test_inference_in_float32_gives_float64s_outputs(name, path):
+    golden = load_golden(name)
+    with path(), Decisions() as decisions:
+        denoised = golden_network(golden)(golden["input"])
+    with Replayed(decisions) as replayed, native.plain_operations():
+        expected = golden_network(golden).double()(golden["input"].double())
+    replayed.assert_rounding()
+    assert_near(denoised, expected, ROUNDING)
 
 
 @pytest.mark.parametrize("name", RAS2S_FILES)
@@ -86,30 +130,47 @@ def test_half_precision_stays_near_the_golden_output(name, dtype, largest, mean)
     assert error.mean() <= mean
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("name", TRACED_FILES)
 def test_intermediates(name):
     golden = load_golden(name)
-    encoder = (network := golden_network(golden)).encoder
-    trace = {key: value.transpose(0, 1) for key, value in golden["trace"].items()}
-    close = {"rtol": 0, "atol": 1e-5}
-    with torch.no_grad():
-        bands = list(golden["input"].split(1, dim=1))
-        embedding = encoder.embed(bands)
-        torch.testing.assert_close(torch.stack(embedding), trace["embedding"], **close)
-        encoded = encoder.encode(bands)
-        torch.testing.assert_close(torch.stack(encoded), trace["encoded"], **close)
-        for number, band in enumerate(encoded):
-            guides = zip(encoder.region_aware.guides(band), GUIDES, strict=True)
-            for guide, key in guides:
-                torch.testing.assert_close(guide, trace[key][number], **close)
-        region_aware = encoder(bands)
-        torch.testing.assert_close(torch.stack(region_aware), trace["region_aware"], **close)
-        windows = network.decoder.attention.windows(region_aware)
-        _, _, contexts = network.decoder.attend(region_aware[-1], windows)
-        torch.testing.assert_close(torch.stack(contexts[::-1]), trace["context"], **close)
-    masks = network.region_masks(golden["input"])
-    for mask, key in zip(masks, GUIDES, strict=True):
+    network, noisy = golden_network(golden).double(), golden["input"].double()
+    found = {key: [] for key in golden["trace"]}
+
+    def keep(key, part, result=0):
+        def hook(module, args, results):
+            results = results if isinstance(results, tuple) else (results,)
+            found[key].append(results[result])
+
+        part.register_forward_hook(hook)
+
+    keep("embedding", network.embedding)
+    keep("encoded", network.fuse, result=1)
+    keep("spatial_guide", network.region_aware.spatial_guide)
+    keep("spectral_guide", network.region_aware.spectral_guide)
+    keep("region_aware", network.region_aware)
+    keep("context", network.attend, result=2)
+    network(noisy)
+    found["context"].reverse()  # that pass descends
+    for key, expected in golden["trace"].items():
+        assert_near(torch.stack(found[key], dim=1), expected, GOLDEN_ROUNDING)
+    for mask, key in zip(network.region_masks(noisy), GUIDES, strict=True):
         assert torch.equal(mask, golden["trace"][key].argmax(2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", TRACED_FILES)
+def test_region_masks_of_float32_are_those_of_float64(name):
+    golden = load_golden(name)
+    network, noisy = golden_network(golden), golden["input"]
+    masks = network.region_masks(noisy)
+    expected = golden_network(golden).double().region_masks(noisy.double())
+    for mask, other, key in zip(masks, expected, GUIDES, strict=True):
+        guide = golden["trace"][key]
+        highest, second = guide.topk(2, dim=2).values.unbind(2)
+        clear = highest - second > GOLDEN_ROUNDING * EPS * guide.abs().max()
+        assert clear.float().mean() > 0.99
+        assert torch.equal(mask[clear], other[clear])
 
 
 def test_released_file_loads_ready_for_inference():
@@ -117,10 +178,12 @@ def test_released_file_loads_ready_for_inference():
     network = load_network(OFFICIAL_WEIGHTS)
     assert not network.training
     with torch.no_grad():
-        torch.testing.assert_close(network(golden["input"]), golden["output"], rtol=0, atol=1e-5)
+        assert_near(network.double()(golden["input"].double()), golden["output"], GOLDEN_ROUNDING)
 
 
-@pytest.mark.parametrize(("case", "psnr_db"), [("noniid", 40.9), ("mixture", 39.5)])
+@pytest.mark.parametrize(
+    ("case", "psnr_db"), [pytest.param("noniid", 40.9, marks=pytest.mark.slow), ("mixture", 39.5)]
+)
 def test_released_weights_denoise_a_real_scene_as_well_as_the_authors_code(case, psnr_db):
     data = IndianPines(protocol="full", test_noise=[case])
     data.setup("test")

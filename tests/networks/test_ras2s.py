@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_ras2s.networks import RAS2S
-from lightning_ras2s.networks.hidden_state import attend_channels
+from lightning_ras2s.networks.native import attend_channels
 from lightning_ras2s.weights import from_released
 from tests.oracle import LiteralRAS2S
 
@@ -133,13 +133,13 @@ def test_zero_start_returns_the_input_until_trained():
 
 def test_starts_from_the_released_codes_distribution():
     torch.manual_seed(0)
-    guide = RAS2S(channels=14, regions=3).encoder.region_aware.spatial_guide
+    guide = RAS2S(channels=14, regions=3).region_aware.spatial_guide
     bound = (9 * 3 * 14) ** -0.5
     for tensor in (guide.base.weight, guide.base.bias):
         assert tensor.abs().max() <= bound
     assert guide.base.weight.abs().max() > 0.95 * bound
     assert not guide.gain2.weight.any()
-    gates = RAS2S().encoder.backward_gru.gru.gates.weight.detach()
+    gates = RAS2S().read.recurrence.gru.gates.weight.detach()
     assert gates.abs().max().item() == pytest.approx((9 * 28) ** -0.5, rel=0.01)
 
 
@@ -163,7 +163,7 @@ def test_cosines_of_half_precision_are_summed_in_float32():
     x = torch.full((1, 4, 64, 64), 100, dtype=torch.float16)  # the sum of squares is 4e7
     values = torch.arange(4, dtype=torch.float16)[None, :, None, None].expand_as(x)
     with torch.autocast("cpu", dtype=torch.float16):
-        mixed = attend_channels(x, x, values)
+        mixed = attend_channels(x, x, values, heads=2)
     assert mixed[0, :, 0, 0].tolist() == [0.5, 0.5, 2.5, 2.5]  # equal cosines: means of each head
 
 

@@ -5,6 +5,8 @@
 // all channels of the block, and no lane is wasted on a number of channels that is not a power of 2.
 // Before, the inputs of a tile of rows are copied into a frame of zeros: inside, nothing is checked.
 // Each result is summed in the same order whatever the number of threads.
+// A function returns DONE or what hindered it. What it needs meanwhile is allocated before threads
+// start, whose exceptions nobody could catch, and given back before it returns.
 
 #include <omp.h>
 #if defined(__linux__)
@@ -19,6 +21,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -63,20 +67,33 @@ inline float total(Vector value) {
   return lanes[0];
 }
 
-// Floats that grow as they are asked for, at the start of a cache line.
-class Buffer {
- public:
-  float* get(Index count) {
-    const Index lines = (count + 15) / 16;
-    if (lines > Index(lines_.size())) lines_.resize(lines);
-    return lines_.data()->floats;
+enum Outcome : int { DONE, OUT_OF_MEMORY, UNKNOWN };
+
+// Runs a task, which returns an outcome and may find no memory.
+template <class Task>
+int guarded(const Task& task) {
+  try {
+    return task();
+  } catch (const std::bad_alloc&) {
+    return OUT_OF_MEMORY;
   }
+}
+
+// Floats for each thread, from the start of a cache line on.
+class Scratch {
+ public:
+  Scratch(Index threads, Index floats)
+      : floats_((floats + 15) / 16 * 16),
+        block_(static_cast<float*>(
+            ::operator new(threads * floats_ * sizeof(float), std::align_val_t{64}))) {}
+  float* mine() const { return block_.get() + omp_get_thread_num() * floats_; }
 
  private:
-  struct alignas(64) Line {
-    float floats[16];
+  struct Release {
+    void operator()(float* block) const { ::operator delete(block, std::align_val_t{64}); }
   };
-  std::vector<Line> lines_;
+  Index floats_;
+  std::unique_ptr<float, Release> block_;
 };
 
 inline Vector select(Integers condition, Vector yes, Vector no) { return condition ? yes : no; }
@@ -339,11 +356,10 @@ void convolve(const Sizes& sizes, const Pair& input, const Passed& passed, const
   const Tiling tiling(sizes);
   const Index inputs = input.channels();
   const Blocks blocks(outputs, BLOCK);
+  const Scratch scratch(sizes.threads, inputs * (FRAME_CHANNEL + outputs * 9));
 #pragma omp parallel num_threads(sizes.threads)
   {
-    static thread_local Buffer frames, weights;
-    float* frame = frames.get(inputs * FRAME_CHANNEL);
-    float* packed = weights.get(outputs * inputs * 9);
+    float *frame = scratch.mine(), *packed = frame + inputs * FRAME_CHANNEL;
     alignas(64) float sums[BLOCK * COLUMNS];
     Index packed_sample = -1;
 #pragma omp for schedule(static)
@@ -398,28 +414,31 @@ struct Convolution {
   Maps output;
 };
 
-void convolution(const Convolution* op) {
+int convolution(const Convolution* op) {
   const Convolution o = *op;
-  convolve(o.sizes, o.input, o.passed, o.weight, o.outputs,
-           [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
-             const float bias = o.bias ? o.bias[k] : 0.0f;
-             const float* residuals[2];
-             for (int r = 0; r < 2; ++r) {
-               const Residual& residual = o.residuals[r];
-               residuals[r] = residual.maps
-                                  ? residual.maps.sample(n) + k * residual.channel + pixel
-                                  : nullptr;
-             }
-             const auto [first, second] = residuals;
-             float* output = o.output.sample(n) + k * o.sizes.pixels() + pixel;
-             const Index activation = o.activation;
-             by_vector(columns, [=, first = first, second = second](Index i, Index count) {
-               Vector value = activate(load(sums + i) + bias, activation);
-               if (first) value += load(first + i, count);
-               if (second) value += load(second + i, count);
-               store(output + i, value, count);
+  return guarded([&] {
+    convolve(o.sizes, o.input, o.passed, o.weight, o.outputs,
+             [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
+               const float bias = o.bias ? o.bias[k] : 0.0f;
+               const float* residuals[2];
+               for (int r = 0; r < 2; ++r) {
+                 const Residual& residual = o.residuals[r];
+                 residuals[r] = residual.maps
+                                    ? residual.maps.sample(n) + k * residual.channel + pixel
+                                    : nullptr;
+               }
+               const auto [first, second] = residuals;
+               float* output = o.output.sample(n) + k * o.sizes.pixels() + pixel;
+               const Index activation = o.activation;
+               by_vector(columns, [=, first = first, second = second](Index i, Index count) {
+                 Vector value = activate(load(sums + i) + bias, activation);
+                 if (first) value += load(first + i, count);
+                 if (second) value += load(second + i, count);
+                 store(output + i, value, count);
+               });
              });
-           });
+    return DONE;
+  });
 }
 }
 
@@ -454,32 +473,35 @@ struct Correlate {
 };
 
 // Sums `count` numbers over all tiles, in an order that does not hang on the number of threads.
-// add(tile, lanes) adds a tile's to [count][LANES]. result is [count], or of each sample.
+// add(tile, part, parts, scratch, lanes) adds a tile's to [count][LANES]; so that all threads have
+// work, the numbers may be divided between `parts` calls, at most `most`, which share no number.
+// result is [count], or of each sample.
 template <class Add>
-void sum_tiles(const Sizes& sizes, Index count, bool by_sample, float* result, const Add& add) {
+void sum_tiles(const Sizes& sizes, Index count, bool by_sample, Index most, Index floats,
+               float* result, const Add& add) {
   const Tiling tiling(sizes);
-  // Each slot sums some tiles of a sample; the slots are added in order, whoever filled them.
+  // Each slot sums some tiles of a sample; the slots are added in order, whoever filled them. What
+  // a part leaves to others is zero in it, which changes no sum.
   const Index per_sample = std::min(tiling.per_sample, std::max<Index>(1, 8 / sizes.samples));
   const Index slots = sizes.samples * per_sample;
-  std::vector<float> totals(slots * count);
-#pragma omp parallel num_threads(sizes.threads)
-  {
-    static thread_local Buffer buffer;
-    float* lanes = buffer.get(count * LANES);
-#pragma omp for schedule(static)
-    for (Index slot = 0; slot < slots; ++slot) {
-      std::fill(lanes, lanes + count * LANES, 0.0f);
-      const Index first = slot / per_sample * tiling.per_sample, part = slot % per_sample;
-      for (Index number = first + part * tiling.per_sample / per_sample;
-           number < first + (part + 1) * tiling.per_sample / per_sample; ++number)
-        add(tiling[number], lanes);
-      for (Index i = 0; i < count; ++i) totals[slot * count + i] = total(load(lanes + i * LANES));
-    }
+  const Index parts = std::min(most, (sizes.threads + slots - 1) / slots), tasks = slots * parts;
+  std::vector<float> totals(tasks * count);
+  const Scratch scratch(sizes.threads, count * LANES + floats);
+#pragma omp parallel for num_threads(sizes.threads) schedule(static)
+  for (Index task = 0; task < tasks; ++task) {
+    const Index slot = task / parts;
+    float* lanes = scratch.mine();
+    std::fill(lanes, lanes + count * LANES, 0.0f);
+    const Index first = slot / per_sample * tiling.per_sample, share = slot % per_sample;
+    for (Index number = first + share * tiling.per_sample / per_sample;
+         number < first + (share + 1) * tiling.per_sample / per_sample; ++number)
+      add(tiling[number], task % parts, parts, lanes + count * LANES, lanes);
+    for (Index i = 0; i < count; ++i) totals[task * count + i] = total(load(lanes + i * LANES));
   }
   std::fill(result, result + count * (by_sample ? sizes.samples : 1), 0.0f);
-  for (Index slot = 0; slot < slots; ++slot) {
-    float* to = result + (by_sample ? slot / per_sample * count : 0);
-    for (Index i = 0; i < count; ++i) to[i] += totals[slot * count + i];
+  for (Index task = 0; task < tasks; ++task) {
+    float* to = result + (by_sample ? task / parts / per_sample * count : 0);
+    for (Index i = 0; i < count; ++i) to[i] += totals[task * count + i];
   }
 }
 
@@ -517,19 +539,17 @@ struct WeightGradient {
   float* result;
 };
 
-void weight_gradient(const WeightGradient* op) {
+int weight_gradient(const WeightGradient* op) {
   const WeightGradient o = *op;
   const Index inputs = o.input.channels(), weights = o.outputs * inputs * 9;
   const Blocks blocks(o.outputs, CORRELATED);
-  sum_tiles(o.sizes, weights + o.outputs, o.by_sample, o.result, [&](const Tile& tile, float* sums) {
-    static thread_local Buffer frames, gradients;
-    float* frame = frames.get(inputs * FRAME_CHANNEL);
-    float* gradient = gradients.get(o.outputs * ROWS * COLUMNS);
+  const auto add = [&](const Tile& tile, Index part, Index parts, float* frame, float* sums) {
+    float* gradient = frame + inputs * FRAME_CHANNEL;
     copy_framed(o.input, {}, o.sizes, tile, frame);
-    for (Index k = 0; k < o.outputs; ++k)
-      copy_gradient(o.gradient, o.passed, o.sizes, tile, k, gradient + k * ROWS * COLUMNS,
-                    sums + (weights + k) * LANES);
-    for (Index b = 0; b < blocks.count; ++b) {
+    for (Index b = part; b < blocks.count; b += parts) {
+      for (Index k = blocks.start(b); k < blocks.start(b + 1); ++k)
+        copy_gradient(o.gradient, o.passed, o.sizes, tile, k, gradient + k * ROWS * COLUMNS,
+                      sums + (weights + k) * LANES);
       const auto correlate = pick<Correlate, CORRELATED>(blocks.size(b));
       for (Index c = 0; c < inputs; ++c)
         for (Index y = 0; y < 3; ++y)
@@ -537,6 +557,11 @@ void weight_gradient(const WeightGradient* op) {
                     gradient + blocks.start(b) * ROWS * COLUMNS, tile.rows, tile.columns,
                     sums + ((blocks.start(b) * inputs + c) * 9 + y * 3) * LANES, inputs * 9);
     }
+  };
+  const Index floats = inputs * FRAME_CHANNEL + o.outputs * ROWS * COLUMNS;
+  return guarded([&] {
+    sum_tiles(o.sizes, weights + o.outputs, o.by_sample, blocks.count, floats, o.result, add);
+    return DONE;
   });
 }
 }
@@ -553,19 +578,20 @@ struct GatedUnit {
   Weight weight;
   const float* bias;
   Maps next;
+  Maps reset_state;  // reset times state; the forward pass needs room for it
   // For the backward pass; null if nobody wants them: update and reset [N, 2 C, H, W], candidate.
   Maps gates, candidate;
   // Of the backward pass: the gradients of next, of the sums before the activations [N, 3 C, H, W],
-  // and of state and input [N, 2 C, H, W]; and reset times state.
-  Maps gradient, sums_gradient, inputs_gradient, reset_state;
+  // and of state and input [N, 2 C, H, W].
+  Maps gradient, sums_gradient, inputs_gradient;
 };
+}
 
-void gated_unit(const GatedUnit* op) {
-  const GatedUnit o = *op;
+namespace {
+
+void step_gated_unit(const GatedUnit& o) {
   const Index C = o.channels, pixels = o.sizes.pixels();
-  static thread_local Buffer updates, reset_states;
-  const Maps update = o.gates ? o.gates : Maps{updates.get(o.sizes.samples * C * pixels), C * pixels};
-  const Maps reset_state = {reset_states.get(o.sizes.samples * C * pixels), C * pixels};
+  const Maps update = o.gates ? o.gates : o.next;  // which waits there for the candidate
   convolve(o.sizes, {o.state, o.input, C, C}, {}, o.weight, 2 * C,
            [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
              const Index at = k * pixels + pixel;
@@ -577,7 +603,7 @@ void gated_unit(const GatedUnit* op) {
                });
              } else {
                const float* state = o.state.sample(n) + at - C * pixels;
-               float* to = reset_state.sample(n) + at - C * pixels;
+               float* to = o.reset_state.sample(n) + at - C * pixels;
                float* kept = o.gates ? o.gates.sample(n) + at : nullptr;
                by_vector(columns, [=](Index i, Index count) {
                  const Vector reset = sigmoid(load(sums + i) + bias);
@@ -588,7 +614,7 @@ void gated_unit(const GatedUnit* op) {
            });
   Weight weight = o.weight;
   weight.data += 2 * C * weight.output;
-  convolve(o.sizes, {reset_state, o.input, C, C}, {}, weight, C,
+  convolve(o.sizes, {o.reset_state, o.input, C, C}, {}, weight, C,
            [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
              const Index at = k * pixels + pixel;
              const float bias = o.bias[2 * C + k];
@@ -604,8 +630,7 @@ void gated_unit(const GatedUnit* op) {
            });
 }
 
-void gated_unit_backward(const GatedUnit* op) {
-  const GatedUnit o = *op;
+void gated_unit_gradients(const GatedUnit& o) {
   const Index C = o.channels, pixels = o.sizes.pixels();
 #pragma omp parallel for num_threads(o.sizes.threads) collapse(2) schedule(static)
   for (Index n = 0; n < o.sizes.samples; ++n)
@@ -657,6 +682,23 @@ void gated_unit_backward(const GatedUnit* op) {
                store(to + i, load(to + i, count) + load(sums + i), count);
              });
            });
+}
+
+}  // namespace
+
+extern "C" {
+
+int gated_unit(const GatedUnit* op) {
+  return guarded([&] {
+    step_gated_unit(*op);
+    return DONE;
+  });
+}
+int gated_unit_backward(const GatedUnit* op) {
+  return guarded([&] {
+    gated_unit_gradients(*op);
+    return DONE;
+  });
 }
 }
 
@@ -728,18 +770,17 @@ struct Linear {
   Maps output;
 };
 
-void linear_layer(const Linear* op) {
+int linear_layer(const Linear* op) {
   const Linear o = *op;
   const Chunks chunks(o.sizes);
   const Blocks blocks(o.outputs, BLOCK);
-  std::vector<float> packed(o.outputs * o.inputs);
-  pack({o.weight, 0, o.inputs, 1, 0}, 0, o.inputs, 1, blocks, packed.data());
-#pragma omp parallel num_threads(o.sizes.threads)
-  {
-    static thread_local Buffer inputs, outputs;
-    float *input = inputs.get(o.inputs * CHUNK), *output = outputs.get(o.outputs * CHUNK);
-#pragma omp for schedule(static)
+  return guarded([&] {
+    std::vector<float> packed(o.outputs * o.inputs);
+    pack({o.weight, 0, o.inputs, 1, 0}, 0, o.inputs, 1, blocks, packed.data());
+    const Scratch scratch(o.sizes.threads, (o.inputs + o.outputs) * CHUNK);
+#pragma omp parallel for num_threads(o.sizes.threads) schedule(static)
     for (Index number = 0; number < chunks.count; ++number) {
+      float *input = scratch.mine(), *output = input + o.inputs * CHUNK;
       const Index size = chunks.size(number);
       copy_chunk(o.input, o.inputs, chunks, number, input);
       linear(input, o.inputs, packed.data(), blocks, o.bias, size, output);
@@ -747,7 +788,8 @@ void linear_layer(const Linear* op) {
         copy(o.output.sample(chunks.sample(number)) + k * chunks.pixels + chunks.start(number),
              output + k * CHUNK, size);
     }
-  }
+    return DONE;
+  });
 }
 
 // Attention between the channels of queries and of a state, in heads; softmax of cosines.
@@ -760,22 +802,24 @@ struct Compensation {
   const float* bias;    // [2 C]
   Maps output;
 };
+}
 
-void compensation(const Compensation* op) {
-  const Compensation o = *op;
-  const Index C = o.channels, D = C / o.heads;
+namespace {
+
+void compensate(const Compensation& o) {
+  const Index C = o.channels, D = C / o.heads, N = o.sizes.samples;
   const Chunks chunks(o.sizes);
   const Blocks blocks(C, BLOCK), in_head(D, BLOCK);
   // Of each chunk: the products of each query with the keys of its head, and both's squares.
   const Index all = C * D + 2 * C;
-  std::vector<float> dots(chunks.count * all), mixing(o.sizes.samples * C * C),
-      offset(o.sizes.samples * C), keys(C * C);
+  std::vector<float> dots(chunks.count * all), mix(N * C * C), mixing(N * C * C), offset(N * C),
+      keys(C * C);
+  std::vector<double> sums(N * all), shares(N * D);
   pack({o.weight, 0, C, 1, 0}, 0, C, 1, blocks, keys.data());
+  const Scratch scratch(o.sizes.threads, 3 * C * CHUNK);
 #pragma omp parallel num_threads(o.sizes.threads)
   {
-    static thread_local Buffer queries, states, linears;
-    float *query = queries.get(C * CHUNK), *state = states.get(C * CHUNK);
-    float* made = linears.get(C * CHUNK);
+    float *query = scratch.mine(), *state = query + C * CHUNK, *made = state + C * CHUNK;
 #pragma omp for schedule(static)
     for (Index number = 0; number < chunks.count; ++number) {
       const Index size = chunks.size(number), padded = whole(size);
@@ -795,26 +839,25 @@ void compensation(const Compensation* op) {
       }
     }
 #pragma omp for schedule(static)
-    for (Index n = 0; n < o.sizes.samples; ++n) {
-      std::vector<double> sums(all);
+    for (Index n = 0; n < N; ++n) {
+      double *sum = sums.data() + n * all, *share = shares.data() + n * D;
+      float* own = mix.data() + n * C * C;
       for (Index number = n * chunks.per_sample; number < (n + 1) * chunks.per_sample; ++number)
-        for (Index i = 0; i < all; ++i) sums[i] += dots[number * all + i];
-      const auto norm = [&](Index i) { return std::max(std::sqrt(sums[C * D + i]), 1e-12); };
-      std::vector<float> mix(C * C);
+        for (Index i = 0; i < all; ++i) sum[i] += dots[number * all + i];
+      const auto norm = [&](Index i) { return std::max(std::sqrt(sum[C * D + i]), 1e-12); };
       for (Index c = 0; c < C; ++c) {
-        std::vector<double> share(D);
-        double sum = 0;
+        double total = 0, bias = 0;
         for (Index d = 0; d < D; ++d)
-          sum += share[d] = std::exp(sums[c * D + d] / (norm(c) * norm(C + c / D * D + d)));
-        double bias = 0;
+          total += share[d] = std::exp(sum[c * D + d] / (norm(c) * norm(C + c / D * D + d)));
         for (Index d = 0; d < D; ++d) {
           const Index value = C + c / D * D + d;
-          bias += share[d] / sum * o.bias[value];
-          for (Index i = 0; i < C; ++i) mix[c * C + i] += share[d] / sum * o.weight[value * C + i];
+          bias += share[d] / total * o.bias[value];
+          for (Index i = 0; i < C; ++i)
+            own[c * C + i] += share[d] / total * o.weight[value * C + i];
         }
         offset[n * C + c] = bias;
       }
-      pack({mix.data(), 0, C, 1, 0}, 0, C, 1, blocks, mixing.data() + n * C * C);
+      pack({own, 0, C, 1, 0}, 0, C, 1, blocks, mixing.data() + n * C * C);
     }
 #pragma omp for schedule(static)
     for (Index number = 0; number < chunks.count; ++number) {
@@ -827,7 +870,21 @@ void compensation(const Compensation* op) {
   }
 }
 
+}  // namespace
+
+extern "C" {
+
+int compensation(const Compensation* op) {
+  return guarded([&] {
+    compensate(*op);
+    return DONE;
+  });
+}
+}
+
 // ---------------------------------------------------------------------------------- adjacent bands
+
+extern "C" {
 
 // Softmax attention of a state over a window, by a 3 x 3 x 3 convolution over channels and pixels.
 struct Attention {
@@ -928,10 +985,10 @@ struct Attend {
     const Index C = o.channels;
     const std::vector<float> weight = packed(o.weight, false);
     const Tiling tiling(o.sizes);
+    const Scratch scratch(o.sizes.threads, (1 + L) * C * FRAME_CHANNEL);
 #pragma omp parallel num_threads(o.sizes.threads)
     {
-      static thread_local Buffer buffer;
-      float* frames = buffer.get((1 + L) * C * FRAME_CHANNEL);
+      float* frames = scratch.mine();
 #pragma omp for schedule(static)
       for (Index number = 0; number < tiling.count; ++number) {
         const Tile tile = tiling[number];
@@ -989,10 +1046,10 @@ struct Attend {
     const Index C = o.channels;
     const std::vector<float> weight = packed(o.weight, true);
     const Tiling tiling(o.sizes);
+    const Scratch scratch(o.sizes.threads, L * C * FRAME_CHANNEL);
 #pragma omp parallel num_threads(o.sizes.threads)
     {
-      static thread_local Buffer buffer;
-      float* frames = buffer.get(L * C * FRAME_CHANNEL);
+      float* frames = scratch.mine();
 #pragma omp for schedule(static)
       for (Index number = 0; number < tiling.count; ++number) {
         const Tile tile = tiling[number];
@@ -1017,18 +1074,18 @@ struct Attend {
   static void to_weight(const Attention& o) {
     const Index C = o.channels, weights = L * (1 + L) * 27;
     const Blocks blocks(L, CORRELATED);
-    sum_tiles(o.sizes, weights + L, false, o.weight_gradient, [&](const Tile& tile, float* sums) {
-      static thread_local Buffer buffer, gradients;
-      float* frames = buffer.get((1 + L) * C * FRAME_CHANNEL);
-      float* gradient = gradients.get(L * ROWS * COLUMNS);
+    const auto add = [&](const Tile& tile, Index part, Index parts, float* frames, float* sums) {
+      float* gradient = frames + (1 + L) * C * FRAME_CHANNEL;
       copy_sources(o, tile, frames);
       for (Index c = 0; c < C; ++c) {
+        alignas(64) float of_bias[L * LANES] = {};
         for (Index l = 0; l < L; ++l)
           copy_gradient(o.sums_gradient, {}, o.sizes, tile, l * C + c, gradient + l * ROWS * COLUMNS,
-                        sums + (weights + l) * LANES);
+                        of_bias + l * LANES);
+        for (Index i = 0; i < L * LANES && part == 0; ++i) sums[weights * LANES + i] += of_bias[i];
         for (Index b = 0; b < blocks.count; ++b) {
           const auto correlate = pick<Correlate, CORRELATED>(blocks.size(b));
-          for (Index source = 0; source <= L; ++source)
+          for (Index source = part; source <= L; source += parts)
             for (Index depth = 0; depth < 3; ++depth)
               for (Index y = 0; y < 3 && 0 <= c + depth - 1 && c + depth - 1 < C; ++y)
                 correlate(frames + (source * C + c + depth - 1) * FRAME_CHANNEL + y * FRAME_ROW,
@@ -1038,7 +1095,9 @@ struct Attend {
                           (1 + L) * 27);
         }
       }
-    });
+    };
+    const Index floats = (1 + L) * C * FRAME_CHANNEL + L * ROWS * COLUMNS;
+    sum_tiles(o.sizes, weights + L, false, 1 + L, floats, o.weight_gradient, add);
   }
 
   static void backward(const Attention& o) {
@@ -1053,23 +1112,29 @@ struct Attend {
 extern "C" {
 
 // For windows of 1, 3, 5, 7 and 9.
-void attention(const Attention* op) {
-  switch (op->length) {
-    case 1: return Attend<1>::forward(*op);
-    case 3: return Attend<3>::forward(*op);
-    case 5: return Attend<5>::forward(*op);
-    case 7: return Attend<7>::forward(*op);
-    case 9: return Attend<9>::forward(*op);
-  }
+int attention(const Attention* op) {
+  return guarded([&] {
+    switch (op->length) {
+      case 1: return Attend<1>::forward(*op), DONE;
+      case 3: return Attend<3>::forward(*op), DONE;
+      case 5: return Attend<5>::forward(*op), DONE;
+      case 7: return Attend<7>::forward(*op), DONE;
+      case 9: return Attend<9>::forward(*op), DONE;
+      default: return UNKNOWN;
+    }
+  });
 }
-void attention_backward(const Attention* op) {
-  switch (op->length) {
-    case 1: return Attend<1>::backward(*op);
-    case 3: return Attend<3>::backward(*op);
-    case 5: return Attend<5>::backward(*op);
-    case 7: return Attend<7>::backward(*op);
-    case 9: return Attend<9>::backward(*op);
-  }
+int attention_backward(const Attention* op) {
+  return guarded([&] {
+    switch (op->length) {
+      case 1: return Attend<1>::backward(*op), DONE;
+      case 3: return Attend<3>::backward(*op), DONE;
+      case 5: return Attend<5>::backward(*op), DONE;
+      case 7: return Attend<7>::backward(*op), DONE;
+      case 9: return Attend<9>::backward(*op), DONE;
+      default: return UNKNOWN;
+    }
+  });
 }
 }
 
@@ -1087,8 +1152,11 @@ struct RegionFilter {
   Maps output;        // [N, guides C, H, W]
 };
 
-void region_filter(const RegionFilter* op) {
-  const RegionFilter o = *op;
+}
+
+namespace {
+
+void filter_regions(const RegionFilter& o) {
   const Index C = o.channels, pixels = o.sizes.pixels();
   convolve(o.sizes, {o.input, {}, C, 0}, {}, o.filters, o.regions * C,
            [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
@@ -1114,6 +1182,24 @@ void region_filter(const RegionFilter* op) {
              }
            });
 }
+
+}  // namespace
+
+extern "C" {
+
+int region_filter(const RegionFilter* op) {
+  return guarded([&] {
+    filter_regions(*op);
+    return DONE;
+  });
+}
+
+// The sizes of the structures, in the order of structures.py, which must have the same.
+extern const Index structure_sizes[];
+const Index structure_sizes[] = {
+    sizeof(Convolution),  sizeof(WeightGradient), sizeof(GatedUnit),    sizeof(Linear),
+    sizeof(Compensation), sizeof(Attention),      sizeof(RegionFilter),
+};
 }
 
 // ------------------------------------------------------------------------------------------ memory

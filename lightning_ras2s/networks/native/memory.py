@@ -2,8 +2,8 @@
 
 import ctypes
 import math
-import weakref
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +15,13 @@ SMALL = 1 << 14  # floats
 
 
 @cache
-def _array(floats: int) -> type[ctypes.Array]:
-    return ctypes.c_float * floats
+def _block(floats: int) -> type[ctypes.Array]:
+    """The type of a block of memory that is given back with its last user."""
+
+    def release(self: Any) -> None:
+        self.release(self.address)
+
+    return type("Block", (ctypes.c_float * floats,), {"__del__": release})
 
 
 def new_maps(*shape: int) -> Tensor:
@@ -25,6 +30,9 @@ def new_maps(*shape: int) -> Tensor:
     Large ones do not come from torch's allocator: the holes that its aligned blocks leave behind
     are a few bytes too small for the next block of their size, so that a network holds twice the
     memory that it uses.
+
+    Raises:
+        MemoryError: If there is no room for it.
     """
     floats = math.prod(shape)
     compiled = kernels()
@@ -33,6 +41,6 @@ def new_maps(*shape: int) -> Tensor:
     address = compiled.allocate(floats * ctypes.sizeof(ctypes.c_float) + LINE)
     if not address:
         raise MemoryError(f"no memory for maps of shape {list(shape)}")
-    block = _array(floats).from_address(-(-address // LINE) * LINE)
-    weakref.finalize(block, compiled.release, ctypes.c_void_p(address)).atexit = False
+    block: Any = _block(floats).from_address(-(-address // LINE) * LINE)
+    block.address, block.release = address, compiled.release
     return torch.frombuffer(block, dtype=torch.float32).view(shape)

@@ -1,169 +1,119 @@
-"""What kernels.cpp takes: its structures, field by field in its order."""
+"""The structures of kernels.cpp: each is a row of 64-bit integers and addresses."""
 
-import ctypes
-
-Index = ctypes.c_int64
-Pointer = ctypes.c_void_p
+from struct import Struct
 
 
-class Maps(ctypes.Structure):
-    """Maps [N, C, H, W], whose samples are ``batch`` floats apart."""
+class Structure:
+    """A structure that packs its values, in their order, as C lays them out.
 
-    _fields_ = [("data", Pointer), ("batch", Index)]
+    Args:
+        name: As in kernels.cpp.
+        fields: The number of values of each field, in its order.
+    """
 
-
-class Sizes(ctypes.Structure):
-    """Of all maps of a call, and how many threads share it."""
-
-    _fields_ = [(name, Index) for name in ("samples", "height", "width", "threads")]
-
-
-class Passed(ctypes.Structure):
-    """The activation that a gradient has passed, by its result."""
-
-    _fields_ = [("result", Maps), ("activation", Index)]
-
-
-class Weight(ctypes.Structure):
-    """A weight and its strides in floats; ``flipped`` in its taps."""
-
-    _fields_ = [
-        ("data", Pointer),
-        *((name, Index) for name in ("batch", "output", "input", "flipped")),
-    ]
+    def __init__(self, name: str, **fields: int) -> None:
+        self.name = name
+        self.fields = fields
+        self.values = sum(fields.values())
+        layout = Struct(f"{self.values}q")
+        self.bytes = layout.size
+        self.pack = layout.pack
 
 
-class Pair(ctypes.Structure):
-    """Two maps, one after the other; the second may be absent."""
+MAPS = 2  # data, batch
+SIZES = 4  # samples, height, width, threads
+PASSED = 3  # result, activation
+WEIGHT = 5  # data, batch, output, input, flipped
+PAIR = 6  # first, second, first_channels, second_channels
+RESIDUAL = 3  # maps, channel
 
-    _fields_ = [
-        ("first", Maps),
-        ("second", Maps),
-        ("first_channels", Index),
-        ("second_channels", Index),
-    ]
-
-
-class Residual(ctypes.Structure):
-    """What is added to a result; with 0 between channels, one map for all."""
-
-    _fields_ = [("maps", Maps), ("channel", Index)]
-
-
-class Convolution(ctypes.Structure):
-    """Of ``convolution``."""
-
-    _fields_ = [
-        ("sizes", Sizes),
-        ("input", Pair),
-        ("passed", Passed),
-        ("outputs", Index),
-        ("weight", Weight),
-        ("bias", Pointer),
-        ("activation", Index),
-        ("residuals", Residual * 2),
-        ("output", Maps),
-    ]
-
-
-class WeightGradient(ctypes.Structure):
-    """Of ``weight_gradient``."""
-
-    _fields_ = [
-        ("sizes", Sizes),
-        ("input", Pair),
-        ("outputs", Index),
-        ("gradient", Maps),
-        ("passed", Passed),
-        ("by_sample", Index),
-        ("result", Pointer),
-    ]
-
-
-class GatedUnit(ctypes.Structure):
-    """Of ``gated_unit`` and its backward pass."""
-
-    _fields_ = [
-        ("sizes", Sizes),
-        ("channels", Index),
-        ("state", Maps),
-        ("input", Maps),
-        ("weight", Weight),
-        ("bias", Pointer),
-        *(
-            (name, Maps)
-            for name in (
-                "next",
-                "gates",
-                "candidate",
-                "gradient",
-                "sums_gradient",
-                "inputs_gradient",
-                "reset_state",
-            )
-        ),
-    ]
-
-
-class Linear(ctypes.Structure):
-    """Of ``linear_layer``."""
-
-    _fields_ = [
-        ("sizes", Sizes),
-        ("inputs", Index),
-        ("outputs", Index),
-        ("input", Maps),
-        ("weight", Pointer),
-        ("bias", Pointer),
-        ("output", Maps),
-    ]
-
-
-class Compensation(ctypes.Structure):
-    """Of ``compensation``."""
-
-    _fields_ = [
-        ("sizes", Sizes),
-        ("channels", Index),
-        ("heads", Index),
-        ("queries", Maps),
-        ("state", Maps),
-        ("weight", Pointer),
-        ("bias", Pointer),
-        ("output", Maps),
-    ]
-
-
-class Attention(ctypes.Structure):
-    """Of ``attention`` and its backward pass."""
-
-    _fields_ = [
-        ("sizes", Sizes),
-        ("channels", Index),
-        ("length", Index),
-        ("state", Maps),
-        ("window", ctypes.POINTER(Maps)),
-        ("weight", Pointer),
-        ("bias", Pointer),
-        *(
-            (name, Maps)
-            for name in ("output", "logits", "gradient", "sums_gradient", "state_gradient")
-        ),
-        ("window_gradient", ctypes.POINTER(Maps)),
-        ("weight_gradient", Pointer),
-    ]
-
-
-class RegionFilter(ctypes.Structure):
-    """Of ``region_filter``."""
-
-    _fields_ = [
-        ("sizes", Sizes),
-        ("channels", Index),
-        ("regions", Index),
-        ("guides", Index),
-        ("input", Maps),
-        ("filters", Weight),
-        ("guide", ctypes.POINTER(Maps)),
-        ("output", Maps),
-    ]
+CONVOLUTION = Structure(
+    "Convolution",
+    sizes=SIZES,
+    input=PAIR,
+    passed=PASSED,
+    outputs=1,
+    weight=WEIGHT,
+    bias=1,
+    activation=1,
+    residuals=2 * RESIDUAL,
+    output=MAPS,
+)
+WEIGHT_GRADIENT = Structure(
+    "WeightGradient",
+    sizes=SIZES,
+    input=PAIR,
+    outputs=1,
+    gradient=MAPS,
+    passed=PASSED,
+    by_sample=1,
+    result=1,
+)
+GATED_UNIT = Structure(
+    "GatedUnit",
+    sizes=SIZES,
+    channels=1,
+    state=MAPS,
+    input=MAPS,
+    weight=WEIGHT,
+    bias=1,
+    next=MAPS,
+    reset_state=MAPS,
+    gates=MAPS,
+    candidate=MAPS,
+    gradient=MAPS,
+    sums_gradient=MAPS,
+    inputs_gradient=MAPS,
+)
+LINEAR = Structure(
+    "Linear", sizes=SIZES, inputs=1, outputs=1, input=MAPS, weight=1, bias=1, output=MAPS
+)
+COMPENSATION = Structure(
+    "Compensation",
+    sizes=SIZES,
+    channels=1,
+    heads=1,
+    queries=MAPS,
+    state=MAPS,
+    weight=1,
+    bias=1,
+    output=MAPS,
+)
+ATTENTION = Structure(
+    "Attention",
+    sizes=SIZES,
+    channels=1,
+    length=1,
+    state=MAPS,
+    window=1,
+    weight=1,
+    bias=1,
+    output=MAPS,
+    logits=MAPS,
+    gradient=MAPS,
+    sums_gradient=MAPS,
+    state_gradient=MAPS,
+    window_gradient=1,
+    weight_gradient=1,
+)
+REGION_FILTER = Structure(
+    "RegionFilter",
+    sizes=SIZES,
+    channels=1,
+    regions=1,
+    guides=1,
+    input=MAPS,
+    filters=WEIGHT,
+    guide=1,
+    output=MAPS,
+)
+STRUCTURES = (
+    CONVOLUTION,
+    WEIGHT_GRADIENT,
+    GATED_UNIT,
+    LINEAR,
+    COMPENSATION,
+    ATTENTION,
+    REGION_FILTER,
+)
+"""In the order of ``structure_sizes`` of kernels.cpp."""

@@ -1,13 +1,13 @@
 """SSRA: the spatial-spectral region-aware module."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_ras2s.networks import native
-from lightning_ras2s.networks.layers import Conv1x1, Conv3x3, accumulation_dtype, conv3x3
+from lightning_ras2s.networks.ras2s.layers import Conv1x1, Conv3x3
 
 
 class RegionMasks(NamedTuple):
@@ -17,47 +17,33 @@ class RegionMasks(NamedTuple):
     spectral: Tensor | None
 
 
-def choose_regions(guide: Tensor) -> Tensor:
-    """Logits [M, r, H, W] -> the region of each pixel, [M, H, W] int64; the lowest one on a tie."""
-    return guide.movedim(1, -1).contiguous().argmax(dim=-1)  # on the CPU far faster than dim=1
+def pool3x3(x: Tensor) -> Tensor:
+    """Adaptive average pooling, [M, C, H, W] -> [M, C, 3, 3], also where H and W are not known.
 
-
-class _AssignRegions(torch.autograd.Function):
-    """Takes at each pixel the candidate of the region with the highest guide.
-
-    Backward: the candidates receive the gradient through the hard mask, the guide as if the mask
-    were softmax(guide).
+    An exported network has them free, which torch's own pooling cannot; it is the faster one.
     """
-
-    @staticmethod
-    def forward(ctx: Any, candidates: Tensor, guide: Tensor) -> Tensor:
-        region = choose_regions(guide).unsqueeze(1)
-        assigned = candidates[:, 0]
-        for k in range(1, guide.shape[1]):
-            assigned = torch.where(region == k, candidates[:, k], assigned)
-        ctx.save_for_backward(candidates, guide, region)
-        return assigned.clone() if guide.shape[1] == 1 else assigned
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor]:
-        (grad,) = grads
-        candidates, guide, region = ctx.saved_tensors
-        regions = range(guide.shape[1])
-        to_candidates = torch.stack([grad * (region == k) for k in regions], dim=1)
-        dtype = accumulation_dtype(grad)
-        gain = torch.stack([(grad * candidates[:, k]).sum(1, dtype=dtype) for k in regions], dim=1)
-        share = guide.softmax(dim=1, dtype=dtype)
-        to_guide = share * (gain - (share * gain).sum(dim=1, keepdim=True))
-        return to_candidates.to(candidates.dtype), to_guide.to(guide.dtype)
+    return pool_any_size(x) if torch.compiler.is_compiling() else F.adaptive_avg_pool2d(x, 3)
 
 
-def assign_regions(candidates: Tensor, guide: Tensor) -> Tensor:
-    """Candidate maps [M, r, C, H, W] and guide [M, r, H, W] -> [M, C, H, W].
+def pool_any_size(x: Tensor) -> Tensor:
+    """The same by two matrix products.
 
-    Forward is the hard choice of argmax(guide) (the lowest index on a tie); the gradient reaches
-    the guide through its softmax.
+    Part i of n pixels goes from floor(i n / 3) to ceil((i + 1) n / 3); parts may overlap.
     """
-    return _AssignRegions.apply(candidates, guide)
+    height, width = x.shape[2:]
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    with torch.autocast(x.device.type, enabled=False):  # sums leave half precision's range
+        wide = x.to(dtype)
+        return (_parts(height, wide) @ (wide @ _parts(width, wide).T)).to(x.dtype)
+
+
+def _parts(size: int, like: Tensor) -> Tensor:
+    """The weights of the pixels in the means of three parts of a row of them, [3, size]."""
+    pixel = torch.arange(size, device=like.device)
+    part = torch.arange(3, device=like.device)[:, None]
+    inside = (part * size // 3 <= pixel) & (pixel < ((part + 1) * size + 2) // 3)
+    inside = inside.to(like.dtype)
+    return inside / inside.sum(dim=1, keepdim=True)
 
 
 class RegionFilters(nn.Module):
@@ -72,29 +58,12 @@ class RegionFilters(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features [M, C, H, W] -> filters [M, r C, C, 3, 3]."""
-        squeezed = self.squeeze(F.adaptive_avg_pool2d(features, 3)).sigmoid()
+        squeezed = self.squeeze(pool3x3(features)).sigmoid()
         r, c = self.regions, self.channels
         # ``expand``, group by group: a grouped convolution of so few pixels is slow.
         filters = self.expand.weight.view(r, c * c, r) @ squeezed.view(-1, r, r, 9)
         filters = filters + self.expand.bias.view(r, c * c, 1)  # type: ignore[union-attr]
         return filters.view(-1, r * c, c, 3, 3)
-
-
-def filter_regions(features: Tensor, filters: Tensor, guides: list[Tensor]) -> Tensor:
-    """Filters each pixel by the filter of its region, once for each guide.
-
-    Args:
-        features: [M, C, H, W].
-        filters: [M, r C, C, 3, 3].
-        guides: Logits of the regions, each [M, r, H, W]; see ``assign_regions``.
-
-    Returns:
-        The results of all guides, one after the other, [M, len(guides) C, H, W].
-    """
-    if not torch.is_grad_enabled() and native.serves(features, filters, *guides):
-        return native.filter_regions(features, filters, guides)
-    candidates = conv3x3(features, filters).unflatten(1, (-1, features.shape[1]))
-    return torch.cat([assign_regions(candidates, guide) for guide in guides], dim=1)
 
 
 class SpatialGuide(nn.Module):
@@ -120,7 +89,7 @@ class SpatialGuide(nn.Module):
         hidden = F.linear(features.mean((2, 3)), self.gain1.weight[:, :, 1, 0], self.gain1.bias)
         gain = 1 + F.linear(hidden.relu(), self.gain2.weight[:, :, 1, 0])
         weight = self.base.weight * gain[:, None, :, None, None]
-        return conv3x3(features, weight, self.base.bias)
+        return native.conv3x3(features, weight, self.base.bias)
 
 
 class SpectralGuide(Conv1x1):
@@ -144,13 +113,18 @@ class RegionAware(nn.Module):
         self.spectral_guide = SpectralGuide(channels, regions) if spectral else None
         self.fusion = Conv3x3((spatial + spectral) * channels, channels)
 
-    def guides(self, features: Tensor) -> list[Tensor | None]:
-        """The logits of the spatial and the spectral regions, each [M, r, H, W] or None."""
-        branches = (self.spatial_guide, self.spectral_guide)
-        return [None if guide is None else guide(features) for guide in branches]
+    @property
+    def guides(self) -> dict[str, nn.Module]:
+        """The guides that are there, by the names of ``RegionMasks``."""
+        both = {"spatial": self.spatial_guide, "spectral": self.spectral_guide}
+        return {name: guide for name, guide in both.items() if guide is not None}
+
+    def masks(self, features: Tensor) -> tuple[Tensor, ...]:
+        """The regions by each guide that is there: [M, C, H, W] -> each [M, H, W] int64."""
+        return tuple(native.choose_regions(guide(features)) for guide in self.guides.values())
 
     def forward(self, features: Tensor) -> Tensor:
         """Features [M, C, H, W] -> region-aware features [M, C, H, W]."""
-        guides = [guide for guide in self.guides(features) if guide is not None]
-        filtered = filter_regions(features, self.filters(features), guides)
+        guides = [guide(features) for guide in self.guides.values()]
+        filtered = native.filter_regions(features, self.filters(features), guides)
         return self.fusion(filtered, features)

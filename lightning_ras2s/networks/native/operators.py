@@ -1,0 +1,177 @@
+"""Operations that torch knows by name: kernels for float32 on the CPU, plain torch for all else."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils.flop_counter import register_flop_formula
+
+from lightning_ras2s.networks.native.library import kernels
+
+_library = torch.library.Library("ras2s", "FRAGMENT")
+_plain: ContextVar[int] = ContextVar("plain_operations", default=0)
+
+below_autograd = torch._C._AutoDispatchBelowAutograd
+
+
+@contextmanager
+def plain_operations() -> Iterator[None]:
+    """Has this thread compute by the twins meanwhile, in plain torch, as other devices do."""
+    _plain.set(_plain.get() + 1)
+    try:
+        yield
+    finally:
+        _plain.set(_plain.get() - 1)
+
+
+def _tensors(arguments: tuple[Any, ...]) -> Iterator[Tensor]:
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            yield argument
+        elif isinstance(argument, list):
+            yield from argument
+
+
+def _suits(x: Tensor) -> bool:
+    return x.dtype is torch.float32 and x.is_cpu and x.numel() > 0
+
+
+def _served(arguments: tuple[Any, ...]) -> bool:
+    """Whether the kernels compute with these tensors: non-empty ones of float32 on the CPU."""
+    for argument in arguments:  # written out, as every operation comes by here
+        if isinstance(argument, Tensor):
+            if not _suits(argument):
+                return False
+        elif isinstance(argument, list):
+            for x in argument:
+                if not _suits(x):
+                    return False
+    return kernels() is not None
+
+
+def _is_transformed() -> bool:
+    """Whether a transform of torch.func or forward-mode differentiation is at work."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+class Kernel:
+    """A kernel that torch knows as ``ras2s::<name>``, for float32 tensors on the CPU.
+
+    Args:
+        schema: Name, arguments and results, as ``torch.library`` writes them.
+        run: The kernel itself; it takes the arguments in their order.
+        check: Raises ValueError where the arguments do not belong together.
+        fake: Empty results of the right shapes.
+        flops: Operations, from shapes in place of tensors, for torch's FLOP counter.
+    """
+
+    def __init__(
+        self,
+        schema: str,
+        run: Callable[..., Any],
+        check: Callable[..., None],
+        fake: Callable[..., Any],
+        flops: Callable[..., int],
+    ) -> None:
+        self.name = schema.partition("(")[0]
+        self.run = run
+        self.check = check
+        _library.define(schema)
+        _library.impl(self.name, self._on_cpu, "CPU")
+        self.op = getattr(torch.ops.ras2s, self.name).default
+
+        def checked_fake(*arguments: Any) -> Any:
+            check(*arguments)
+            return fake(*arguments)
+
+        torch.library.register_fake(f"ras2s::{self.name}", checked_fake, lib=_library)
+        register_flop_formula(getattr(torch.ops.ras2s, self.name))(
+            lambda *shapes, **_: flops(*shapes)
+        )
+
+    def below(self, *arguments: Any) -> Any:
+        """Calls it where autograd has nothing to record, as within its own functions."""
+        with below_autograd():
+            return self.op(*arguments)
+
+    def _on_cpu(self, *arguments: Any) -> Any:
+        if not _served(arguments):
+            dtypes = ", ".join(str(x.dtype) for x in _tensors(arguments))
+            raise ValueError(f"ras2s::{self.name} takes float32 on the CPU, got {dtypes}")
+        self.check(*arguments)
+        return self.run(*arguments)
+
+
+class Operator(Kernel):
+    """A kernel and its twin in plain torch, which computes the same wherever the kernel cannot.
+
+    The twin serves other devices and dtypes, autocast, ``torch.compile``, ``torch.export``,
+    tracing, the transforms of ``torch.func``, and what is differentiated twice.
+
+    Args:
+        schema: As of ``Kernel``, and so are ``run``, ``check``, ``fake`` and ``flops``.
+        twin: The same in plain torch.
+        gradient: Gives the kernel's result with its gradient, from all arguments; without one, the
+            twin is what is differentiated.
+    """
+
+    def __init__(
+        self,
+        schema: str,
+        twin: Callable[..., Any],
+        run: Callable[..., Any],
+        check: Callable[..., None],
+        fake: Callable[..., Any],
+        flops: Callable[..., int],
+        gradient: Callable[..., Any] | None = None,
+    ) -> None:
+        super().__init__(schema, run, check, fake, flops)
+        self.twin = twin
+        self.gradient = gradient
+        _library.impl(self.name, self._with_gradient, "Autograd")
+        for others in (
+            "CompositeExplicitAutograd",
+            "AutocastCPU",
+            "AutocastCUDA",
+            "FuncTorchBatched",
+        ):
+            _library.impl(self.name, twin, others)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Computes it, by the kernel where that can."""
+        if _plain.get() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return self.twin(*arguments)
+        return self.op(*arguments)
+
+    def _with_gradient(self, *arguments: Any) -> Any:
+        if _is_transformed():
+            return self.twin(*arguments)
+        if torch.is_grad_enabled() and any(x.requires_grad for x in _tensors(arguments)):
+            if self.gradient is None or not _served(arguments):
+                return self.twin(*arguments)
+            return self.gradient(*arguments)
+        return self.below(*arguments)
+
+    def _on_cpu(self, *arguments: Any) -> Any:
+        if not _served(arguments):
+            return self.twin(*arguments)
+        self.check(*arguments)
+        return self.run(*arguments)
+
+
+def differentiate_again(
+    twin: Callable[..., Tensor], inputs: tuple[Tensor | None, ...], gradient: Tensor
+) -> tuple[Tensor | None, ...]:
+    """The gradients of a twin's inputs, such that they can be differentiated themselves."""
+    wanted = [x for x in inputs if x is not None and x.requires_grad]
+    with torch.enable_grad():
+        found = iter(
+            torch.autograd.grad(
+                twin(*inputs), wanted, gradient, create_graph=True, allow_unused=True
+            )
+        )
+    return tuple(next(found) if x is not None and x.requires_grad else None for x in inputs)
