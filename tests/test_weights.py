@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_ras2s import RAS2S, load_network
+from lightning_ras2s import RAS2S, HSIDenoiser, load_network
 from lightning_ras2s.weights import from_released
 from tests.oracle import LiteralRAS2S
 
@@ -202,3 +202,61 @@ def test_from_released_stacks_the_gates_in_the_order_update_reset_candidate():
     gates = from_released(state)["read.recurrence.gru.gates.weight"]
     parts = [state[f"encoder.encoder_layer.conv_gru.conv{gate}.weight"] for gate in "zrq"]
     assert torch.equal(gates, torch.cat(parts))
+
+
+# Of the commits before the network had its steps' names, in the order of the parameters.
+HFCOMP = ("query", "key_value", *(f"refine.{i}.conv{j}" for i in (0, 1) for j in (1, 2)))
+EARLIER_NAMES = [
+    "encoder.embedding.conv1",
+    "encoder.embedding.conv2",
+    *(f"encoder.backward_gru.compensation.{name}" for name in HFCOMP),
+    "encoder.backward_gru.gru.gates",
+    "encoder.forward_gru.gru.gates",
+    "encoder.forward_gru.fusion",
+    "encoder.region_aware.filters.squeeze",
+    "encoder.region_aware.filters.expand",
+    "encoder.region_aware.spatial_guide.base",
+    "encoder.region_aware.spatial_guide.gain1",
+    "encoder.region_aware.spatial_guide.gain2",
+    "encoder.region_aware.spectral_guide",
+    "encoder.region_aware.fusion",
+    "decoder.attention.conv",
+    *(f"decoder.backward_gru.compensation.{name}" for name in HFCOMP),
+    "decoder.backward_gru.gru.gates",
+    "decoder.autoregression.embedding.conv1",
+    "decoder.autoregression.embedding.conv2",
+    "decoder.autoregression.feedback_fusion",
+    "decoder.autoregression.gru.gates",
+    "decoder.autoregression.state_fusion",
+    "decoder.readout.conv1",
+    "decoder.readout.conv2",
+    "decoder.readout.conv3",
+]
+
+
+def earlier(state):
+    """A state dict as earlier commits wrote it."""
+    names = list(dict.fromkeys(name.rpartition(".")[0] for name in state))
+    names = dict(zip(names, EARLIER_NAMES, strict=True))
+    return {
+        f"{names[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": tensor
+        for name, tensor in state.items()
+    }
+
+
+@pytest.mark.parametrize("wrapper", ["own", "bare"])
+def test_checkpoints_of_earlier_commits_load(tmp_path, wrapper):
+    original = alive(RAS2S(**SMALL))
+    network = load_network(save(WRAPPERS[wrapper](earlier(original.state_dict())), tmp_path))
+    assert_same(network, original)
+
+
+def test_an_earlier_training_goes_on(tmp_path):
+    torch.manual_seed(0)
+    original = HSIDenoiser(RAS2S(**SMALL))
+    state = {f"network.{n}": t for n, t in earlier(original.network.state_dict()).items()}
+    torch.manual_seed(1)
+    module = HSIDenoiser(RAS2S(**SMALL))
+    module.load_state_dict(state)
+    for name, tensor in original.state_dict().items():
+        assert torch.equal(module.state_dict()[name], tensor), name

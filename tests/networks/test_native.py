@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks.network import OURS, peak_memory
 from lightning_ras2s.networks import RAS2S, native
 from lightning_ras2s.networks.native import (
     attend,
@@ -14,7 +13,6 @@ from lightning_ras2s.networks.native import (
     conv3x3,
     filter_regions,
     gated_step,
-    memory,
 )
 from lightning_ras2s.networks.native.attention import LENGTHS
 
@@ -217,33 +215,3 @@ def test_inputs_need_not_be_contiguous():
     flipped = weight.transpose(2, 3)
     x = normal(2, 4, 9, 20)
     assert torch.equal(conv3x3(x, flipped), conv3x3(x, flipped.contiguous()))
-
-
-def test_maps_are_given_back_when_nothing_holds_them(monkeypatch):
-    released = []
-    real = native.kernels()
-
-    class Kernels:
-        allocate = real.allocate
-
-        @staticmethod
-        def release(address):
-            released.append(address)
-            real.release(address)
-
-    monkeypatch.setattr(memory, "kernels", lambda: Kernels)
-    maps = memory.new_maps(1, 4, 128, 128)
-    assert maps.shape == (1, 4, 128, 128)
-    assert maps.data_ptr() % memory.LINE == 0
-    part = maps[:, 1:3].add_(0)
-    del maps
-    assert released == []
-    part.fill_(3)
-    assert part.sum() == 2 * 128 * 128 * 3
-    del part
-    assert len(released) == 1
-
-
-def test_a_forward_pass_holds_48_floats_for_each_pixel_and_band_at_most():
-    peak = peak_memory(OURS, (1, 31, 160, 160), torch.device("cpu"))
-    assert 20 < peak <= 48  # 3 C + 6

@@ -1,12 +1,12 @@
 """RAS2S against the literal oracle, in float64: outputs, gradients and region masks."""
 
-import copy
-
 import pytest
 import torch
+import torch.nn.functional as F
 
 from lightning_ras2s.networks import RAS2S
 from lightning_ras2s.networks.native import attend_channels
+from lightning_ras2s.networks.ras2s.ssra import pool_any_size
 from lightning_ras2s.weights import from_released
 from tests.oracle import LiteralRAS2S
 
@@ -176,14 +176,6 @@ def test_does_not_change_its_input():
     assert torch.equal(noisy, before)
 
 
-def test_exports():
-    network = RAS2S(channels=4).eval()
-    noisy = torch.rand(1, 3, 8, 8)
-    with torch.no_grad():
-        program = torch.export.export(copy.deepcopy(network), (noisy,), strict=False)
-        torch.testing.assert_close(program.module()(noisy), network(noisy))
-
-
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -203,3 +195,13 @@ def test_impossible_sizes_are_refused(config, message):
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=r"\[N, B, H, W\]"):
         RAS2S()(torch.rand(shape))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (3, 3), (7, 10), (64, 31)])
+def test_pooling_of_any_size_is_torchs(size):
+    x = torch.rand(2, 4, *size, dtype=torch.float64, requires_grad=True)
+    pooled, expected = pool_any_size(x), F.adaptive_avg_pool2d(x, 3)
+    torch.testing.assert_close(pooled, expected, rtol=1e-14, atol=1e-14)
+    weights = torch.rand_like(expected)
+    given, wanted = (torch.autograd.grad(y, x, weights)[0] for y in (pooled, expected))
+    torch.testing.assert_close(given, wanted, rtol=1e-14, atol=1e-14)

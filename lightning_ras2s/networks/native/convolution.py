@@ -111,7 +111,8 @@ def _run(
     n, _, height, width = x.shape
     outputs = weight.shape[-4]
     output = new_maps(n, outputs, height, width)
-    added = [residual(samples(r)) for r in residuals] + [NO_RESIDUAL] * (2 - len(residuals))
+    residuals = [samples(r) for r in residuals]
+    added = [*map(residual, residuals)] + [NO_RESIDUAL] * (2 - len(residuals))
     arguments = CONVOLUTION.pack(
         *sizes(x),
         *pair(x, second),

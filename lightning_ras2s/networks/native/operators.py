@@ -130,22 +130,28 @@ class Operator(Kernel):
         gradient: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__(schema, run, check, fake, flops)
-        self.twin = twin
+        self._twin = twin
         self.gradient = gradient
         _library.impl(self.name, self._with_gradient, "Autograd")
-        for others in (
-            "CompositeExplicitAutograd",
-            "AutocastCPU",
-            "AutocastCUDA",
-            "FuncTorchBatched",
-        ):
-            _library.impl(self.name, twin, others)
+        _library.impl(self.name, self._on_batches, "FuncTorchBatched")
+        for others in ("CompositeExplicitAutograd", "AutocastCPU", "AutocastCUDA"):
+            _library.impl(self.name, self.twin, others)
 
     def __call__(self, *arguments: Any) -> Any:
         """Computes it, by the kernel where that can."""
-        if _plain.get() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if (
+            _plain.get()
+            or torch.compiler.is_compiling()
+            or torch.jit.is_tracing()
+            or torch._C._are_functorch_transforms_active()
+        ):
             return self.twin(*arguments)
         return self.op(*arguments)
+
+    def twin(self, *arguments: Any) -> Any:
+        """Computes it in plain torch."""
+        self.check(*arguments)
+        return self._twin(*arguments)
 
     def _with_gradient(self, *arguments: Any) -> Any:
         if _is_transformed():
@@ -161,6 +167,15 @@ class Operator(Kernel):
             return self.twin(*arguments)
         self.check(*arguments)
         return self.run(*arguments)
+
+    def _on_batches(self, *arguments: Any) -> Any:
+        try:
+            return self.twin(*arguments)
+        except NotImplementedError as error:  # torch has no vmap of functions below the dispatcher
+            raise NotImplementedError(
+                f"ras2s::{self.name} cannot be vmapped; lightning_ras2s.networks.native.{self.name}"
+                " can"
+            ) from error
 
 
 def differentiate_again(
