@@ -146,6 +146,7 @@ def test_the_cases_come_in_turns_on_a_third_of_the_bands(patch):
 # The network
 
 
+@pytest.mark.slow
 def test_the_networks_are_compared_on_the_same_weights(tmp_path):
     plan = network.Plan(
         forward=((1, 3, 16, 16),),
@@ -179,6 +180,7 @@ def test_the_networks_are_compared_on_the_same_weights(tmp_path):
     assert "share of a copy" in console.export_text()
 
 
+@pytest.mark.slow
 def test_the_loop_is_compared_with_its_step():
     result = json.loads(json.dumps(training.measure(training.Plan(1, steps=3, rounds=1))))
     for key in ("bare_seconds", "loop_seconds", "ratio"):

@@ -18,6 +18,7 @@ from datamodules import IndianPines
 from datamodules.__main__ import main as prepare_data
 from datamodules.collection import scene_list
 from lightning_ras2s import RAS2S, HSIDenoiser, cli, load_network
+from tests.cubes import FOLDER, write_cubes
 from tests.miniatures import icvl
 from tests.wandb_files import WandbFiles
 
@@ -36,28 +37,55 @@ TINY = (
 )
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """Each test in a folder and with an environment of its own, without a W&B account."""
-    monkeypatch.chdir(tmp_path)
+def isolate(monkeypatch, folder):
+    """In a folder and with an environment of its own, without a W&B account."""
+    monkeypatch.chdir(folder)
     for variable in [v for v in os.environ if v.startswith("WANDB")]:
         monkeypatch.delenv(variable)
     set_by_the_command = ("DATA_DIR", "CACHE_DIR", "ARTIFACT_DIR", "SILENT", "RUN_ID")
     for variable in (f"WANDB_{name}" for name in set_by_the_command):
         monkeypatch.setenv(variable, "")  # restored afterwards
         monkeypatch.delenv(variable)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
+    monkeypatch.setenv("NETRC", str(folder / "no_netrc"))
     monkeypatch.setenv(cli.RUN_DIR, "")
     monkeypatch.delenv("DATA_ROOT", raising=False)
     monkeypatch.setattr("sys.argv", ["lightning_ras2s"])
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Each test by itself."""
+    isolate(monkeypatch, tmp_path)
     yield tmp_path
     import wandb
 
     wandb.teardown()
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The run that the quickstart leaves."""
+    import wandb
+
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        isolate(monkeypatch, folder)
+        assert cli.main(["fit", *files("quickstart"), *TINY]) == 0
+        wandb.teardown()  # flushes W&B's file
+    assert [path.name for path in folder.iterdir()] == ["runs"]
+    return only_run(folder)
+
+
 def files(name):
     return ["-c", str(EXPERIMENTS / "defaults.yaml"), "-c", str(EXPERIMENTS / f"{name}.yaml")]
+
+
+def train_on_cubes(folder, *options):
+    """A training of seconds, where it does not matter on what."""
+    if not (folder / "cubes").exists():
+        write_cubes(folder / "cubes")
+    few = ("--data.patches_per_epoch=16", "--trainer.max_steps=1")
+    return cli.main(["fit", *files("folder"), *FOLDER, *few, *options])
 
 
 def printed_config(capsys, *args):
@@ -72,9 +100,8 @@ def only_run(folder):
     return run
 
 
-def test_fit_trains_tests_and_leaves_a_complete_run_that_its_config_reruns(folder):
-    assert cli.main(["fit", *files("quickstart"), *TINY]) == 0
-    run = only_run(folder)
+def test_fit_trains_tests_and_leaves_a_complete_run_that_its_config_reruns(trained, folder):
+    run = trained
     assert run.parent.name == "quickstart"
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     with (run / "metrics.csv").open() as file:
@@ -88,9 +115,6 @@ def test_fit_trains_tests_and_leaves_a_complete_run_that_its_config_reruns(folde
     noisy = next(row for row in evaluation if row["method"] == "Noisy")
     assert 13 < float(noisy["psnr_db"]) < 15
 
-    import wandb
-
-    wandb.teardown()  # flushes the file
     logged = WandbFiles(run)
     assert logged.config["config"]["model"]["network"]["init_args"]["channels"] == 2
     assert "git_commit" in logged.config
@@ -116,22 +140,15 @@ def test_fit_trains_tests_and_leaves_a_complete_run_that_its_config_reruns(folde
     assert saved["seed_everything"] == 5
     assert "seed" not in saved["data"]["init_args"]  # it is seed_everything
 
-    (folder / "runs").rename(folder / "before")
-    first = folder / "before" / run.relative_to(folder / "runs")
-    assert cli.main(["fit", "-c", str(first / "config.yaml")]) == 0
+    assert cli.main(["fit", "-c", str(run / "config.yaml")]) == 0
     again = only_run(folder)
     assert again.parent.name == "quickstart"
-    assert (again / "evaluation.csv").read_bytes() == (first / "evaluation.csv").read_bytes()
-    assert not [p for p in folder.iterdir() if p.name not in ("runs", "before")]
+    assert (again / "evaluation.csv").read_bytes() == (run / "evaluation.csv").read_bytes()
+    assert [path.name for path in folder.iterdir()] == ["runs"]
 
 
-def test_wandb_holds_what_the_best_weights_make_of_the_test_scene(folder):
-    assert cli.main(["fit", *files("quickstart"), *TINY]) == 0
-    run = only_run(folder)
-
-    import wandb
-
-    wandb.teardown()  # flushes the file
+def test_wandb_holds_what_the_best_weights_make_of_the_test_scene(trained):
+    run = trained
     logged = WandbFiles(run)
     data = IndianPines(test_noise=["mixture"], seed=5)
     data.setup("test")
@@ -176,13 +193,13 @@ def test_what_is_looked_at_is_chosen_by_flags(folder, capsys):
     shown = printed_config(capsys, *files("quickstart"), *given)
     assert shown["spectra"]["pixels"] == [[3, 7], [999, 0]]
     with pytest.warns(UserWarning, match="has no pixel 999,0"):
-        assert cli.main(["fit", *files("quickstart"), *TINY, *given]) == 0
+        assert train_on_cubes(folder, *given) == 0
 
     import wandb
 
     wandb.teardown()  # flushes the file
     keys = {key for row in WandbFiles(only_run(folder)).history for key in row}
-    name = "spectra/test/indian_pines_test mixture"
+    name = "spectra/test/test/test0 mixture"
     assert {key for key in keys if key.startswith(f"Custom Chart Tables/{name}")} == {
         f"Custom Chart Tables/{name} pixel 3,7_table"
     }
@@ -223,12 +240,12 @@ def test_the_record_tells_a_run_that_was_stopped_from_one_that_failed(
 
 
 def test_a_mistake_in_the_folder_of_an_earlier_run_leaves_its_record(folder, capsys):
-    assert cli.main(["fit", *files("quickstart"), *TINY]) == 0
+    assert train_on_cubes(folder) == 0
     run = only_run(folder)
     record = json.loads((run / "run.json").read_text()) | {"process": os.getpid() + 1}
     (run / "run.json").write_text(json.dumps(record))
     mistake = ["--model.network.attention_bands=4", f"--run_dir={run}"]
-    assert cli.main(["fit", *files("quickstart"), *TINY, *mistake]) == 2
+    assert train_on_cubes(folder, *mistake) == 2
     assert json.loads((run / "run.json").read_text()) == record
 
 
@@ -241,7 +258,7 @@ def test_a_validation_that_is_not_finite_ends_no_run(folder):
 
 def test_a_wandb_run_goes_on_under_its_id(folder, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "again123")
-    assert cli.main(["fit", *files("quickstart"), *TINY]) == 0
+    assert train_on_cubes(folder) == 0
     run = only_run(folder)
     assert run.name.endswith("_again123")  # agents of W&B may start in the same second
     assert json.loads((run / "run.json").read_text())["wandb"]["id"] == "again123"
@@ -271,7 +288,7 @@ def test_any_weights_are_evaluated(folder, capsys):
 
 def test_a_set_wandb_mode_wins(folder, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert cli.main(["fit", *files("quickstart"), *TINY, "--trainer.max_steps=1"]) == 0
+    assert train_on_cubes(folder) == 0
     assert not list(only_run(folder).glob("wandb/*run-*"))
 
 

@@ -1,7 +1,6 @@
 """The house's rules: what imports what, and files that must agree with each other."""
 
 import ast
-import os
 import re
 import runpy
 import shutil
@@ -18,13 +17,13 @@ from matplotlib import pyplot as plt
 from packaging.requirements import Requirement
 
 from lightning_ras2s import RAS2S
+from tests.make import MAKEFILE, outside_make
 
 HOUSE = Path(__file__).parents[1]
 PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
 REQUIREMENTS = [
     Requirement(text) for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
 ]
-MAKEFILE = (HOUSE / "Makefile").read_text()
 TARGETS = set(re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split())
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -118,11 +117,12 @@ def make(*arguments, **environment):
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | environment,
+        env=outside_make() | environment,
     )
 
 
 @needs_make
+@pytest.mark.slow
 def test_make_trains_and_evaluates(tmp_path):
     run_dir = tmp_path / "run"
     small = "--data.test_noise=[mixture] --model.test_bands=0 --trainer.accelerator=cpu"

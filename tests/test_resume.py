@@ -14,6 +14,8 @@ import torch
 
 from lightning_ras2s import HSIDenoiser, cli, run_record
 from lightning_ras2s.resume import ResumeError, resumed
+from tests.cubes import FOLDER, write_cubes
+from tests.make import outside_make
 from tests.test_cli import TINY, files, folder, only_run  # noqa: F401
 
 torch.set_num_threads(1)
@@ -100,9 +102,11 @@ def test_a_stopped_training_goes_on_as_the_same_run(folder, monkeypatch):  # noq
         os.kill(os.getpid(), signal.SIGTERM)
         return step(self, batch, batch_idx)
 
+    write_cubes(folder / "cubes")
+    begin = [*files("folder"), *FOLDER, "--data.patches_per_epoch=64"]
     more = ("--trainer.max_steps=4",)
     monkeypatch.setattr(HSIDenoiser, "training_step", told_to_stop)
-    assert cli.main(["fit", *files("quickstart"), *TINY, *more]) == 143
+    assert cli.main(["fit", *begin, *more]) == 143
     run = only_run(folder)
     record = json.loads((run / "run.json").read_text())
     assert record["status"] == "stopped"
@@ -110,7 +114,7 @@ def test_a_stopped_training_goes_on_as_the_same_run(folder, monkeypatch):  # noq
 
     wandb.teardown()  # as the end of the process does
     monkeypatch.setattr(HSIDenoiser, "training_step", step)
-    assert cli.main(["fit", *files("quickstart"), "--resume=last", *more]) == 0
+    assert cli.main(["fit", *files("folder"), "--resume=last", *more]) == 0
     assert only_run(folder) == run
     assert (run / "config.yaml").read_text() == config  # it still runs anew
     again = json.loads((run / "run.json").read_text())
@@ -127,9 +131,8 @@ def test_a_stopped_training_goes_on_as_the_same_run(folder, monkeypatch):  # noq
 
 def test_the_make_target_passes_it_on(folder):  # noqa: F811
     command = ["make", "-n", "train", "RESUME=last", "EXP=icvl_mixture", "DEVICES=4", "NODES=2"]
-    outside = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
     shown = subprocess.run(
-        command, cwd=HOUSE, check=True, capture_output=True, text=True, env=outside
+        command, cwd=HOUSE, check=True, capture_output=True, text=True, env=outside_make()
     ).stdout
     words = shlex.split(shown.replace("\\\n", ""))
     assert words[-3:] == ["--resume=last", "--trainer.devices=4", "--trainer.num_nodes=2"]

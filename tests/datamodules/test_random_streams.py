@@ -97,6 +97,7 @@ def compiled_draws(compiled, monkeypatch):
     monkeypatch.setattr(random_streams, "_compiled", compiled)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (2,), (7, 3), (31, 64, 64), (2, 300_001)])
 def test_compiled_draws_have_the_same_bits(monkeypatch, compiled, shape, threads):
@@ -114,11 +115,13 @@ def test_compiled_draws_have_the_same_bits(monkeypatch, compiled, shape, threads
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == recompiled
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_draws")
 def test_compiled_draws_have_the_pinned_bits():
     assert pinned_draws() == PINNED
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_draws")
 def test_compiling_again_does_nothing(compiled):
     assert random_streams.compile_draws()
@@ -133,6 +136,7 @@ class OneDraw(torch.utils.data.Dataset):
         return streams(index).normal(31, 64, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_draws")
 def test_compiled_draws_work_in_workers():
     torch.set_num_threads(2)

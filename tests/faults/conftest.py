@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.faults.training import Training, write_cubes
+from tests.cubes import write_cubes
+from tests.faults.training import Training
 
 
 @pytest.fixture(scope="session")

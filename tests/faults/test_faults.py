@@ -1,7 +1,4 @@
-"""Trainings that are killed, stopped, starved and lied to go on to the very same result.
-
-``make test-faults`` runs all of them, ``make test`` those that are not marked.
-"""
+"""Trainings that are killed, stopped, starved and lied to go on to the very same result."""
 
 import random
 import shutil
@@ -16,7 +13,7 @@ from lightning_ras2s.checkpoints import check
 from tests.faults.training import Training, kill
 
 KEPT = {"best.ckpt", "last.ckpt", "previous.ckpt"}
-WHOLE_SUITE = pytest.mark.faults
+pytestmark = pytest.mark.faults
 
 
 def assert_whole(training):
@@ -40,12 +37,12 @@ def assert_goes_on(training, expected, **options):
     ("fault", "num_workers"),
     [
         ("SIGKILL training_step 14", 0),
-        pytest.param("SIGKILL training_step 25", 2, marks=WHOLE_SUITE),
-        pytest.param("SIGKILL validation_step 4", 0, marks=WHOLE_SUITE),
-        pytest.param("SIGKILL test_step 2", 0, marks=WHOLE_SUITE),
-        pytest.param("SIGKILL written 3", 0, marks=WHOLE_SUITE),
-        pytest.param("half written 6", 0, marks=WHOLE_SUITE),
-        pytest.param("SIGKILL renaming 12", 0, marks=WHOLE_SUITE),
+        ("SIGKILL training_step 25", 2),
+        ("SIGKILL validation_step 4", 0),
+        ("SIGKILL test_step 2", 0),
+        ("SIGKILL written 3", 0),
+        ("half written 6", 0),
+        ("SIGKILL renaming 12", 0),
     ],
 )
 def test_a_kill_costs_nothing_but_the_steps_since_the_last_checkpoint(
@@ -57,7 +54,6 @@ def test_a_kill_costs_nothing_but_the_steps_since_the_last_checkpoint(
     assert_goes_on(training, untouched)
 
 
-@WHOLE_SUITE
 @pytest.mark.parametrize("number", range(10))
 def test_ten_kills_at_random_moments(folder, untouched, number):
     training = Training(folder, f"random_kill_{number}")
@@ -77,7 +73,6 @@ def test_ten_kills_at_random_moments(folder, untouched, number):
         assert training.result() == untouched
 
 
-@WHOLE_SUITE
 def test_one_training_killed_ten_times(folder, untouched):
     training, rng = Training(folder, "ten_kills"), random.Random(0)
     assert training.fit(fault="SIGKILL training_step 3") == -signal.SIGKILL
@@ -89,7 +84,6 @@ def test_one_training_killed_ten_times(folder, untouched):
     assert_goes_on(training, untouched)
 
 
-@WHOLE_SUITE
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_of_two(folder, untouched_pair, rank):
     training = Training(folder, f"killed_rank_{rank}", devices=2)
@@ -97,7 +91,6 @@ def test_a_killed_process_of_two(folder, untouched_pair, rank):
     assert_goes_on(training, untouched_pair)
 
 
-@WHOLE_SUITE
 def test_a_killed_worker_names_its_file(folder, untouched):
     training = Training(folder, "killed_worker", num_workers=2)
     assert training.fit(fault="SIGKILL reading 60") == 1
@@ -113,12 +106,12 @@ def test_a_killed_worker_names_its_file(folder, untouched):
 @pytest.mark.parametrize(
     ("fault", "num_workers", "code"),
     [
-        pytest.param("SIGTERM training_step 13", 2, 143, marks=WHOLE_SUITE),
-        pytest.param("SIGINT training_step 13", 0, 130, marks=WHOLE_SUITE),
-        pytest.param("SIGTERM training_step 20", 0, 143, marks=WHOLE_SUITE),
-        pytest.param("SIGTERM validation_step 4", 0, 143, marks=WHOLE_SUITE),
-        pytest.param("SIGTERM training_step 30", 0, 143, marks=WHOLE_SUITE),
-        pytest.param("SIGTERM test_step 2", 0, 143, marks=WHOLE_SUITE),
+        ("SIGTERM training_step 13", 2, 143),
+        ("SIGINT training_step 13", 0, 130),
+        ("SIGTERM training_step 20", 0, 143),
+        ("SIGTERM validation_step 4", 0, 143),
+        ("SIGTERM training_step 30", 0, 143),
+        ("SIGTERM test_step 2", 0, 143),
     ],
 )
 def test_a_signal_loses_nothing(folder, untouched, fault, num_workers, code):
@@ -130,7 +123,6 @@ def test_a_signal_loses_nothing(folder, untouched, fault, num_workers, code):
     assert_goes_on(training, untouched)
 
 
-@WHOLE_SUITE
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("fault", ["SIGTERM training_step 13", "SIGTERM validation_step 2"])
 def test_a_signal_to_one_process_of_two(folder, untouched_pair, fault, rank):
@@ -144,7 +136,6 @@ def test_a_signal_to_one_process_of_two(folder, untouched_pair, fault, rank):
 # The disk, the clock, W&B
 
 
-@WHOLE_SUITE
 def test_a_damaged_last_checkpoint(folder, untouched):
     training = Training(folder, "damaged")
     assert training.fit(fault="SIGKILL training_step 25") == -signal.SIGKILL
@@ -169,7 +160,6 @@ def may_mount():
     ).returncode
 
 
-@WHOLE_SUITE
 @pytest.mark.skipif(not may_mount(), reason="nothing can be mounted here")
 def test_a_full_disk(folder, untouched):
     """The disk fills in one epoch; two epochs later the training is killed, and room is made."""
@@ -187,14 +177,12 @@ def test_a_full_disk(folder, untouched):
     assert_whole(training)
 
 
-@WHOLE_SUITE
 def test_a_clock_that_is_set_back(folder, untouched):
     training = Training(folder, "clock")
     assert training.fit(fault="clock training_step 13") == 0, training.output
     assert training.result() == untouched
 
 
-@WHOLE_SUITE
 def test_wandb_dies(folder, untouched, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     training = Training(folder, "wandb")

@@ -7,35 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
+
+from tests.cubes import FOLDER
 
 HOUSE = Path(__file__).parents[2]
 OPTIONS = (
-    "--data.init_args.path=cubes",
-    "--model.network.channels=2",
+    *FOLDER,
     "--model.network.zero_start=false",
     "--data.patches_per_epoch=80",
     "--data.batch_size=8",
-    "--data.patch_size=8",
-    "--data.patch_bands=4",
     "--trainer.max_epochs=3",
     "--trainer.log_every_n_steps=1",
-    "--trainer.accelerator=cpu",
     "--trainer.enable_model_summary=false",
 )
 MEASURED = ("cost/", "train/samples_per_sec")  # columns that differ from run to run
-
-
-def write_cubes(folder):
-    """Smooth cubes: 2 to train, 2 to validate, 3 to test."""
-    row, column = np.mgrid[:24, :20] / 20
-    for split, scenes in (("train", 2), ("val", 2), ("test", 3)):
-        (folder / split).mkdir(parents=True)
-        for scene in range(scenes):
-            bands = [np.sin(3 * row + b + scene) + np.cos(4 * column + b / 3) for b in range(6)]
-            cube = np.stack(bands).astype(np.float32)
-            np.save(folder / split / f"{split}{scene}.npy", cube)
 
 
 class Training:

@@ -130,17 +130,16 @@ def test_under_autocast(four_bands_a_segment):
 
 def test_compiled_steps(four_bands_a_segment):
     torch._dynamo.reset()
-    network, saving = pair(regions=2)
+    network, saving = (one.double() for one in pair(regions=2))
     saving.compile_steps(backend="aot_eager", dynamic=False)
     for bands in (6, 9):
-        noisy, target = torch.rand(2, 1, bands, 7, 9)
+        noisy, target = torch.rand(2, 1, bands, 7, 9, dtype=torch.float64)
         network.zero_grad()
         saving.zero_grad()
-        with native.plain_operations():
-            expected, _, expected_gradients = run(network, noisy, target)
+        expected, _, expected_gradients = run(network, noisy, target)
         denoised, _, gradients = run(saving, noisy, target)
-        torch.testing.assert_close(denoised, expected, rtol=0, atol=1e-6)
-        assert_same_gradients(gradients, expected_gradients, 1e-4)
+        torch.testing.assert_close(denoised, expected, rtol=0, atol=1e-13)
+        assert_same_gradients(gradients, expected_gradients, 1e-11)
     torch._dynamo.reset()
 
 

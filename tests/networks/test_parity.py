@@ -181,9 +181,8 @@ def test_released_file_loads_ready_for_inference():
         assert_near(network.double()(golden["input"].double()), golden["output"], GOLDEN_ROUNDING)
 
 
-@pytest.mark.parametrize(
-    ("case", "psnr_db"), [pytest.param("noniid", 40.9, marks=pytest.mark.slow), ("mixture", 39.5)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "psnr_db"), [("noniid", 40.9), ("mixture", 39.5)])
 def test_released_weights_denoise_a_real_scene_as_well_as_the_authors_code(case, psnr_db):
     data = IndianPines(protocol="full", test_noise=[case])
     data.setup("test")

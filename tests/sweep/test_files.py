@@ -17,6 +17,7 @@ from lightning_ras2s.losses import parse_loss
 from lightning_ras2s.sweep import space
 from lightning_ras2s.sweep.__main__ import main
 from lightning_ras2s.sweep.definition import fill_command, read_sweep
+from tests.cubes import FOLDER, write_cubes
 
 HOUSE = Path(__file__).parents[2]
 SWEEPS = sorted((HOUSE / "experiments" / "sweeps").glob("*.yaml"))
@@ -155,19 +156,15 @@ def test_an_array_of_slurm_runs_the_command_in_each_task(experiment, given, expe
     assert result.stdout.replace("-m lightning_ras2s.sweep ", "").strip("\n") == expected
 
 
+@pytest.mark.slow
 def test_the_best_of_a_real_sweep_runs_again_to_the_very_score(tmp_path, monkeypatch):
     rate = read_sweep(HOUSE / "experiments/sweeps/learning_rate.yaml")
     rate |= {"method": "grid", "parameters": {"model.learning_rate": {"values": [1e-05, 0.01]}}}
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(rate))
-    tiny = (
-        "--model.network.init_args.channels=2",
-        "--model.test_bands=0",
-        "--model.baselines=[]",
-        "--trainer.max_steps=2",
-        "--data.init_args.patches_per_epoch=16",
-        "--data.init_args.test_noise=[mixture]",
-        "--trainer.accelerator=cpu",
-    )
+    write_cubes(tmp_path / "cubes")
+    few = ("--trainer.max_steps=2", "--data.patches_per_epoch=16")
+    tiny = (*FOLDER, f"--data.init_args.path={tmp_path / 'cubes'}", *few)
+    monkeypatch.setenv("EXPERIMENT", "experiments/folder.yaml")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     folder = tmp_path / "sweep"
     assert main([str(tmp_path / "two.yaml"), f"--folder={folder}", "--", *tiny]) == 0
