@@ -365,10 +365,11 @@ def test_another_dtype_in_any_place_is_not_read_as_float32(name, arguments, plac
         lambda x: x.repeat_interleave(2, dim=0)[::2],
         lambda x: x.transpose(0, -1).contiguous().transpose(0, -1),
         lambda x: torch.cat([x, x], dim=0)[len(x) :],
+        lambda x: torch._neg_view(-x),
     ],
-    ids=["last strided", "first strided", "transposed", "offset"],
+    ids=["last strided", "first strided", "transposed", "offset", "negated view"],
 )
-def test_any_strides_are_read_rightly(name, arguments, change):
+def test_any_layout_is_read_rightly(name, arguments, change):
     def gradients(arguments):
         tensors = leaves(arguments)
         result = op(name)(*arguments)

@@ -53,6 +53,23 @@ def _served(arguments: tuple[Any, ...]) -> bool:
     return kernels() is not None
 
 
+def _keys(x: Tensor) -> int:
+    return torch._C._dispatch_keys(x).raw_repr()
+
+
+with torch.inference_mode(False):
+    _ORDINARY = {_keys(torch.empty(1))}  # no subclass, no negated view, not fake, not sparse
+with torch.inference_mode():
+    _ORDINARY.add(_keys(torch.empty(1)))
+
+
+def _is_direct(arguments: tuple[Any, ...]) -> bool:
+    """Whether torch, below autograd, would come straight to the CPU's kernel."""
+    return not torch._C._len_torch_dispatch_stack() and all(
+        _keys(x) in _ORDINARY for x in _tensors(arguments)
+    )
+
+
 def _is_transformed() -> bool:
     """Whether a transform of torch.func or forward-mode differentiation is at work."""
     return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
@@ -95,6 +112,8 @@ class Kernel:
 
     def below(self, *arguments: Any) -> Any:
         """Calls it where autograd has nothing to record, as within its own functions."""
+        if _is_direct(arguments):  # training is full of small calls, which this halves
+            return self._on_cpu(*arguments)
         with below_autograd():
             return self.op(*arguments)
 
