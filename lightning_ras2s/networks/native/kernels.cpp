@@ -6,7 +6,7 @@
 // Before, the inputs of a tile of rows are copied into a frame of zeros: inside, nothing is checked.
 // Each result is summed in the same order whatever the number of threads.
 // A function returns DONE or what hindered it. What it needs meanwhile is allocated before threads
-// start, whose exceptions nobody could catch, and given back before it returns.
+// start, whose exceptions nobody could catch; what grows with the maps is given back at its end.
 
 #include <omp.h>
 #if defined(__linux__)
@@ -79,21 +79,36 @@ int guarded(const Task& task) {
   }
 }
 
-// Floats for each thread, from the start of a cache line on.
+// Floats for each thread, in pages of its own. What a tile takes, whatever the size of the maps, stays
+// for the next call: in another place each time it would not lie in the cache.
 class Scratch {
  public:
-  Scratch(Index threads, Index floats)
-      : floats_((floats + 15) / 16 * 16),
-        block_(static_cast<float*>(
-            ::operator new(threads * floats_ * sizeof(float), std::align_val_t{64}))) {}
-  float* mine() const { return block_.get() + omp_get_thread_num() * floats_; }
+  Scratch(Index threads, Index floats) {
+    static thread_local std::vector<Block> kept;
+    if (Index(kept.size()) < threads) kept.resize(threads);
+    for (Index thread = 0; thread < threads; ++thread) kept[thread].grow(floats);
+    blocks_ = kept.data();
+  }
+  float* mine() const { return blocks_[omp_get_thread_num()].floats.get(); }
 
  private:
+  static constexpr Index PAGE = 4096;
   struct Release {
-    void operator()(float* block) const { ::operator delete(block, std::align_val_t{64}); }
+    void operator()(float* block) const { ::operator delete(block, std::align_val_t{PAGE}); }
   };
-  Index floats_;
-  std::unique_ptr<float, Release> block_;
+  struct Block {
+    std::unique_ptr<float, Release> floats;
+    Index size = 0;  // bytes
+    void grow(Index count) {
+      const Index wanted = (count * sizeof(float) + PAGE - 1) / PAGE * PAGE;
+      if (wanted <= size) return;
+      size = 0;
+      floats.reset();
+      floats.reset(static_cast<float*>(::operator new(wanted, std::align_val_t{PAGE})));
+      size = wanted;
+    }
+  };
+  const Block* blocks_;
 };
 
 inline Vector select(Integers condition, Vector yes, Vector no) { return condition ? yes : no; }
