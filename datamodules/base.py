@@ -147,10 +147,13 @@ class HSIDataModule(L.LightningDataModule):
             the training process.
         compile_noise: Compile the drawing of noise for the CPU: it takes some seconds at the start,
             and is then two to three times as fast, with the same bits. Without effect on the GPU.
-        seed: All patches and all noise follow from it.
+        seed: All patches and the noise of training follow from it.
+        evaluation_seed: The noise of validation and test follows from it, so that trainings of any
+            seed are judged on the same scenes.
 
     Raises:
-        ValueError: If a noise case is unknown, or a size is less than 1.
+        ValueError: If a noise case is unknown, a size is less than 1 or ``evaluation_seed`` less
+            than 0.
     """
 
     name: str
@@ -173,8 +176,11 @@ class HSIDataModule(L.LightningDataModule):
         num_workers: int = 0,
         compile_noise: bool = False,
         seed: int = 2018,
+        evaluation_seed: int = 2018,
     ) -> None:
         super().__init__()
+        if evaluation_seed < 0:
+            raise ValueError(f"data.evaluation_seed is {evaluation_seed}; give at least 0")
         if batch_size < 1:
             raise ValueError(f"data.batch_size is {batch_size}; give at least 1")
         if patches_per_epoch is not None and patches_per_epoch < batch_size:
@@ -202,6 +208,7 @@ class HSIDataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self.compile_noise = compile_noise
         self.seed = seed
+        self.evaluation_seed = evaluation_seed
         self._notes: list[Notes] = []
         self._train_loader: ResumableLoader | None = None
         self._train_state: dict[str, int] = {}
@@ -222,11 +229,13 @@ class HSIDataModule(L.LightningDataModule):
             self.train_set = self._training_set()
         if stage in ("fit", "validate"):
             scenes = self._split("val")
-            self.val_set = NoisyScenes(scenes, self.val_noise, self.name, self.seed, draw=False)
+            self.val_set = NoisyScenes(
+                scenes, self.val_noise, self.name, self.evaluation_seed, draw=False
+            )
         if stage == "test":
             scenes = self._split("test")
             self.test_set = NoisyScenes(
-                scenes, self.test_noise, self.name, self.seed, self.test_tiles
+                scenes, self.test_noise, self.name, self.evaluation_seed, self.test_tiles
             )
 
     def _training_set(self) -> TrainingPatches:

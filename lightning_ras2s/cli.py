@@ -7,9 +7,9 @@ import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import chain, count, pairwise
+from itertools import chain, count, pairwise, zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,6 +46,7 @@ LOOKS = {  # options of their own, so that they can be overridden one by one
     callback.topic: callback
     for callback in (DenoisedScenes, SpectralCurves, RegionMasks, BandwiseQuality, Inspector)
 }
+FOLLOW_THE_SEED = ("data.seed", "spectra.seed")  # seed_everything sets them, whatever else says
 TRACEBACK = "RAS2S_TRACEBACK"  # set it to see where an error comes from
 RUN_DIR = "RAS2S_RUN_DIR"  # tells the processes that Lightning launches the folder of their run
 
@@ -117,12 +118,13 @@ class RAS2SCLI(LightningCLI):
         return {name: known[name] for name in SUBCOMMANDS}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The run's folder; what is looked at; one seed for weights, patches, noise and pixels."""
+        """The run's folder; what is looked at; one seed for weights, patches and pixels."""
         parser.add_argument("--run_dir", default=os.environ[RUN_DIR], help="the run's folder")
         for name, callback in LOOKS.items():
             parser.add_lightning_class_args(callback, name)
-        parser.link_arguments("seed_everything", "spectra.seed", compute_fn=_seed)
-        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
+        for target in FOLLOW_THE_SEED:
+            target = target.replace("data.", "data.init_args.")
+            parser.link_arguments("seed_everything", target, compute_fn=_seed)
 
     def _parse_ckpt_path(self) -> None:
         """Checks the file. Lightning's own puts its hyper-parameters over those that were given."""
@@ -217,6 +219,39 @@ def _seed(seed_everything: int | bool) -> int:
     if isinstance(seed_everything, bool) or seed_everything < 0:
         raise UserError(f"seed_everything is {seed_everything}; give a number that is not negative")
     return seed_everything
+
+
+def _refuse_linked(args: Sequence[str], files: Sequence[Path]) -> None:
+    """Raises UserError if an option is given that ``seed_everything`` would override in silence."""
+    given = [name for file in files for name in _names(_read_yaml(file.read_text()))]
+    for arg, following in zip_longest(args, args[1:], fillvalue=""):
+        option, equals, value = arg.partition("=")
+        if option.startswith("--"):
+            name = option.removeprefix("--").replace(".init_args", "")
+            given += _names(_read_yaml(value if equals else following), name)
+    for name in FOLLOW_THE_SEED:
+        if name in given:
+            raise UserError(
+                f"{name} follows seed_everything: set that one (the noise of validation and test "
+                "has a seed of its own, data.evaluation_seed)"
+            )
+
+
+def _read_yaml(text: str) -> Any:
+    """None where it cannot be read, which the parser tells."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+
+
+def _names(value: Any, at: str = "") -> Iterator[str]:
+    """The dotted names of all options in a nested value; ``init_args`` goes without saying."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _names(item, at if key == "init_args" else f"{at}.{key}".lstrip("."))
+    else:
+        yield at
 
 
 def _config_files(args: Sequence[str]) -> list[Path]:
@@ -323,7 +358,9 @@ def main(args: Sequence[str] | None = None) -> int:
     typed = sys.argv[1:] if args is None else list(args)
     code, message = 2, ""
     try:
-        experiment = _runs_of(_config_files(typed))
+        configs = _config_files(typed)
+        _refuse_linked(typed, configs)
+        experiment = _runs_of(configs)
         given = resumed(typed, experiment)
         _choose_run_dir(experiment)
         if args is None:

@@ -150,7 +150,7 @@ def test_fit_trains_tests_and_leaves_a_complete_run_that_its_config_reruns(train
 def test_wandb_holds_what_the_best_weights_make_of_the_test_scene(trained):
     run = trained
     logged = WandbFiles(run)
-    data = IndianPines(test_noise=["mixture"], seed=5)
+    data = IndianPines(test_noise=["mixture"])
     data.setup("test")
     noisy = data.test_set[0]["noisy"][None]
     network = load_network(run / "checkpoints" / "best.ckpt")
@@ -332,6 +332,12 @@ def test_later_files_and_flags_reach_what_earlier_files_interpolate(folder, caps
         (["--model.learning_rate=-1"], "learning rate"),
         (["--seed_everything=-1"], "seed"),
         (["--seed_everything=true"], "seed_everything is True"),
+        (["--data.init_args.seed=5"], "data.seed follows seed_everything"),
+        (["--data.seed", "2018"], "data.seed follows seed_everything"),
+        (["--data.init_args={patch_size: 16, seed: 5}"], "data.seed follows seed_everything"),
+        (["--spectra.seed=5"], "spectra.seed follows seed_everything"),
+        (["-c", "seed.yaml"], "data.seed follows seed_everything.*data.evaluation_seed"),
+        (["--data.evaluation_seed=-1"], "data.evaluation_seed is -1"),
         (["--trainer.devices=abc"], "devices"),
         (["--trainer.max_epochs=-1"], "cosine needs an end"),
         (["--model.test_bands=-5"], "test_bands is -5"),
@@ -351,6 +357,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(args, message, folder, capsys, mo
     monkeypatch.setenv("WANDB_MODE", "disabled")
     torch.save(RAS2S(channels=2).state_dict(), "whole.ckpt")
     (folder / "truncated.ckpt").write_bytes((folder / "whole.ckpt").read_bytes()[:700])
+    (folder / "seed.yaml").write_text("data:\n  init_args:\n    seed: 1\n")
     (folder / "typo.yaml").write_text("model:\n  lrr: 1\n")
     (folder / "interpolation.yaml").write_text("model:\n  learning_rate: ${model.widht}\n")
     assert cli.main(["fit", *files("quickstart"), *args]) == 2

@@ -207,7 +207,7 @@ def test_an_epoch_has_as_many_patches_as_the_grids_by_default(strides, batch_siz
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_test_scenes_come_once_per_case_with_noise_of_their_own_seed(num_workers):
-    module = ready("test", num_workers=num_workers, seed=5)
+    module = ready("test", num_workers=num_workers, evaluation_seed=5)
     noisy = noisy_scenes(module, module.test_dataloader())
     assert noisy.keys() == set(itertools.product(["test_0", "test_1"], FIVE_CASES))
     cubes = {scene.name: torch.from_numpy(scene.cube) for scene in module.all["test"]}
@@ -228,6 +228,19 @@ def test_the_noise_of_a_test_scene_does_not_depend_on_what_else_is_tested():
         assert torch.equal(noisy[key], expected[key])
 
 
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_the_seed_of_a_training_does_not_touch_what_judges_it(stage):
+    def noisy(**seeds):
+        module = ready(stage, **seeds)
+        loader = module.test_dataloader() if stage == "test" else module.val_dataloader()
+        return noisy_scenes(module, loader)
+
+    one, other, another = noisy(), noisy(seed=1), noisy(evaluation_seed=1)
+    for key, image in one.items():
+        assert torch.equal(other[key], image)
+        assert not torch.equal(another[key], image)
+
+
 @pytest.mark.parametrize("stage", ["fit", "validate"])
 def test_validation_scenes_come_once_per_case_whatever_the_epoch(stage):
     module = ready(stage, val_noise=["mixture", "gaussian30"])
@@ -240,7 +253,7 @@ def test_validation_scenes_come_once_per_case_whatever_the_epoch(stage):
 
 
 def test_the_noise_of_validation_is_made_after_the_transfer_and_follows_from_names():
-    module = ready("validate", seed=5, val_noise=["mixture"])
+    module = ready("validate", evaluation_seed=5, val_noise=["mixture"])
     (batch,) = module.val_dataloader()
     facts = {"name", "case", "index", "offset", "gain"}
     assert batch.keys() == {"clean", "seed"} | facts

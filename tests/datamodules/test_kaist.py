@@ -66,7 +66,7 @@ def test_pixels_are_where_the_exr_has_them_from_below_0_to_above_1(raw):
 def test_tiles_are_cut_from_the_noisy_scene(raw):
     kaist.write(raw)
     prepare_all()
-    module = KAIST(test_noise=["mixture"], seed=3)
+    module = KAIST(test_noise=["mixture"], evaluation_seed=3)
     module.setup("test")
     clean = torch.from_numpy(module.scenes("test")[0].load().cube)
     seed = torch.tensor([derive_seed(3, "kaist", SCENE, "mixture")])

@@ -44,9 +44,9 @@ def test_all_scenes_of_all_sets_come_once_under_every_case():
 
 
 def test_the_noise_is_that_of_each_set_by_itself():
-    alone = Two(5, test_noise=["mixture"], seed=9)
+    alone = Two(5, test_noise=["mixture"], evaluation_seed=9)
     alone.setup("test")
-    joined = opened(test_noise=["mixture"], seed=9)
+    joined = opened(test_noise=["mixture"], evaluation_seed=9)
     expected = [sample["noisy"] for sample in alone.test_set]
     found = [joined.test_set[index]["noisy"] for index in (2, 3)]
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
