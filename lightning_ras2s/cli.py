@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import chain, count, pairwise, zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +17,8 @@ from typing import Any, NoReturn
 import jsonargparse
 import lightning as L
 import yaml
+from lightning.pytorch.callbacks import Checkpoint, DeviceStatsMonitor, LearningRateMonitor
+from lightning.pytorch.callbacks import ProgressBar as Bar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
@@ -28,10 +31,17 @@ from lightning_ras2s import run_record
 from lightning_ras2s.account import AccountError, has_account
 from lightning_ras2s.callbacks import (
     BandwiseQuality,
+    Checkpoints,
+    DenoisedFiles,
     DenoisedScenes,
+    EvaluationTable,
     Inspector,
+    MemoryAdvice,
+    ModelArtifact,
+    ProgressBar,
     RegionMasks,
     SpectralCurves,
+    Throughput,
 )
 from lightning_ras2s.checkpoints import check
 from lightning_ras2s.module import HSIDenoiser, NonFiniteLossError
@@ -42,9 +52,31 @@ from lightning_ras2s.unessential import unessential
 from lightning_ras2s.whole_files import written_aside
 
 SUBCOMMANDS = ("fit", "validate", "test")
-LOOKS = {  # options of their own, so that they can be overridden one by one
-    callback.topic: callback
-    for callback in (DenoisedScenes, SpectralCurves, RegionMasks, BandwiseQuality, Inspector)
+# Options of their own: those of an experiment come beside them, and none must be written again.
+CALLBACKS: dict[str, type[L.Callback]] = {
+    "checkpoints": Checkpoints,
+    "learning_rates": LearningRateMonitor,
+    "throughput": Throughput,
+    "device_stats": DeviceStatsMonitor,
+    "progress_bar": ProgressBar,
+    "memory_advice": MemoryAdvice,
+    "model_artifact": ModelArtifact,
+    "evaluation_table": EvaluationTable,
+    "denoised_files": DenoisedFiles,
+    **{
+        callback.topic: callback
+        for callback in (DenoisedScenes, SpectralCurves, RegionMasks, BandwiseQuality, Inspector)
+    },
+}
+FOLDERS = {  # of what the callbacks write, in that of the run
+    "checkpoints": "checkpoints",
+    "evaluation_table": ".",
+    "denoised_files": "denoised",
+    "scenes": "pictures",
+    "spectra": "pictures",
+    "regions": "pictures",
+    "bandwise": "pictures",
+    "inspector": "inspector",
 }
 FOLLOW_THE_SEED = ("data.seed", "spectra.seed")  # seed_everything sets them, whatever else says
 TRACEBACK = "RAS2S_TRACEBACK"  # set it to see where an error comes from
@@ -118,12 +150,16 @@ class RAS2SCLI(LightningCLI):
         return {name: known[name] for name in SUBCOMMANDS}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The run's folder; what is looked at; one seed for weights, patches and pixels."""
+        """The run's folder; our callbacks; one seed for weights, patches and pixels."""
         parser.add_argument("--run_dir", default=os.environ[RUN_DIR], help="the run's folder")
-        for name, callback in LOOKS.items():
-            parser.add_lightning_class_args(callback, name)
-        for target in FOLLOW_THE_SEED:
-            target = target.replace("data.", "data.init_args.")
+        for name, callback in CALLBACKS.items():
+            parser.add_argument(f"--{name}", type=callback | None, default=None)
+            parser.callback_keys.append(name)
+        for name, inside in FOLDERS.items():
+            join = partial(_inside, inside)
+            parser.link_arguments("run_dir", f"{name}.init_args.folder", compute_fn=join)
+        for name in FOLLOW_THE_SEED:
+            target = name.replace(".", ".init_args.")
             parser.link_arguments("seed_everything", target, compute_fn=_seed)
 
     def _parse_ckpt_path(self) -> None:
@@ -162,6 +198,16 @@ class RAS2SCLI(LightningCLI):
             strategy._ddp_kwargs |= {"static_graph": True, "gradient_as_bucket_view": True}
         return trainer
 
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> L.Trainer:
+        """Leaves out what is switched off; Lightning would put its own in the place of some."""
+        given = config.get("callbacks") or []
+        ours = [callback for callback in callbacks if callback is not None]
+        together = [*(given if isinstance(given, list) else [given]), *ours]
+        for kind, option in (Checkpoint, "enable_checkpointing"), (Bar, "enable_progress_bar"):
+            if config.get(option) is None and not any(isinstance(c, kind) for c in together):
+                config[option] = False
+        return super()._instantiate_trainer(config, ours)
+
     def instantiate_classes(self) -> None:
         """Tells what a constructor refuses as a mistake of the user's."""
         try:
@@ -193,6 +239,10 @@ class RAS2SCLI(LightningCLI):
             rank_zero_info(f"Report: {write_report(run_dir)}")
 
 
+def _inside(folder: str, run_dir: str) -> str:
+    return str(Path(run_dir, folder))
+
+
 def one_line(message: str) -> str:
     """Keeps what helps of a message of jsonargparse, without its types and dumps of values."""
     clutter = (
@@ -222,7 +272,7 @@ def _seed(seed_everything: int | bool) -> int:
 
 
 def _refuse_linked(args: Sequence[str], files: Sequence[Path]) -> None:
-    """Raises UserError if an option is given that ``seed_everything`` would override in silence."""
+    """Raises UserError if an option is given that another one would override in silence."""
     given = [name for file in files for name in _names(_read_yaml(file.read_text()))]
     for arg, following in zip_longest(args, args[1:], fillvalue=""):
         option, equals, value = arg.partition("=")
@@ -235,6 +285,9 @@ def _refuse_linked(args: Sequence[str], files: Sequence[Path]) -> None:
                 f"{name} follows seed_everything: set that one (the noise of validation and test "
                 "has a seed of its own, data.evaluation_seed)"
             )
+    for name in FOLDERS:
+        if f"{name}.folder" in given:
+            raise UserError(f"{name}.folder lies in the run's folder: set run_dir")
 
 
 def _read_yaml(text: str) -> Any:

@@ -191,7 +191,7 @@ def test_wandb_holds_what_the_best_weights_make_of_the_test_scene(trained):
 def test_what_is_looked_at_is_chosen_by_flags(folder, capsys):
     given = ["--spectra.pixels=[[3, 7], [999, 0]]", "--regions.bands=[5]", "--seed_everything=5"]
     shown = printed_config(capsys, *files("quickstart"), *given)
-    assert shown["spectra"]["pixels"] == [[3, 7], [999, 0]]
+    assert shown["spectra"]["init_args"]["pixels"] == [[3, 7], [999, 0]]
     with pytest.warns(UserWarning, match="has no pixel 999,0"):
         assert train_on_cubes(folder, *given) == 0
 
@@ -202,6 +202,66 @@ def test_what_is_looked_at_is_chosen_by_flags(folder, capsys):
     name = "spectra/test/test/test0 mixture"
     assert {key for key in keys if key.startswith(f"Custom Chart Tables/{name}")} == {
         f"Custom Chart Tables/{name} pixel 3,7_table"
+    }
+
+
+def trainer_of(monkeypatch, *args):
+    """The trainer that a command makes, without what it does."""
+    made = []
+    monkeypatch.setattr(cli.L.Trainer, "fit", lambda self, *_, **__: made.append(self))
+    monkeypatch.setattr(cli.RAS2SCLI, "after_fit", lambda self: None)
+    assert cli.main(["fit", *files("quickstart"), *args]) == 0
+    return made[0]
+
+
+def kinds(trainer):
+    found = {type(callback).__name__ for callback in trainer.callbacks}
+    return found - {"ModelSummary", "RichModelSummary", "SaveRunConfig"}
+
+
+OURS = {"LearningRateMonitor", "DeviceStatsMonitor", "ProgressBar", "Checkpoints", "Throughput"}
+OURS |= {"MemoryAdvice", "ModelArtifact", "EvaluationTable", "DenoisedFiles", "DenoisedScenes"}
+OURS |= {"SpectralCurves", "RegionMasks", "BandwiseQuality", "Inspector"}
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_an_experiments_own_callbacks_come_beside_ours(many, folder, monkeypatch):
+    stopping = {"class_path": "EarlyStopping", "init_args": {"monitor": "val/psnr_db"}}
+    own = {
+        "trainer": {"callbacks": [stopping, {"class_path": "LambdaCallback"}] if many else stopping}
+    }
+    (folder / "own.yaml").write_text(yaml.safe_dump(own))
+    found = kinds(trainer_of(monkeypatch, "-c", "own.yaml"))
+    assert found - {"LambdaCallback"} == {"EarlyStopping"} | OURS
+    assert ("LambdaCallback" in found) == many
+
+
+def test_null_switches_a_callback_off_and_nothing_takes_its_place(folder, monkeypatch):
+    off = ("--checkpoints=null", "--progress_bar=null", "--spectra=null", "--throughput=null")
+    found = kinds(trainer_of(monkeypatch, *off))
+    gone = {"Checkpoints", "ProgressBar", "SpectralCurves", "Throughput"}
+    assert found == OURS - gone
+
+
+def test_a_callback_may_be_another_of_its_kind(folder, monkeypatch):
+    own = "--trainer.callbacks=lightning.pytorch.callbacks.RichProgressBar"
+    found = kinds(trainer_of(monkeypatch, "--progress_bar=null", own))
+    assert "RichProgressBar" in found
+    assert "ProgressBar" not in found
+
+
+def test_what_callbacks_write_lies_in_the_runs_folder(folder, monkeypatch):
+    trainer = trainer_of(monkeypatch, "--run_dir=here/run")
+    at = {type(c).__name__: Path(c.folder) for c in trainer.callbacks if hasattr(c, "folder")}
+    run = Path("here/run")
+    assert at == {
+        "EvaluationTable": run,
+        "DenoisedFiles": run / "denoised",
+        **dict.fromkeys(
+            ("DenoisedScenes", "SpectralCurves", "RegionMasks", "BandwiseQuality"), run / "pictures"
+        ),
+        "Inspector": run / "inspector",
+        "Checkpoints": run / "checkpoints",
     }
 
 
@@ -335,6 +395,8 @@ def test_later_files_and_flags_reach_what_earlier_files_interpolate(folder, caps
         (["--data.init_args.seed=5"], "data.seed follows seed_everything"),
         (["--data.seed", "2018"], "data.seed follows seed_everything"),
         (["--data.init_args={patch_size: 16, seed: 5}"], "data.seed follows seed_everything"),
+        (["--regions.folder=here"], "regions.folder lies in the run's folder: set run_dir"),
+        (["--spectra.pointss=5"], "pointss"),
         (["--spectra.seed=5"], "spectra.seed follows seed_everything"),
         (["-c", "seed.yaml"], "data.seed follows seed_everything.*data.evaluation_seed"),
         (["--data.evaluation_seed=-1"], "data.evaluation_seed is -1"),

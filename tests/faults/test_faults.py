@@ -57,7 +57,7 @@ def test_a_kill_costs_nothing_but_the_steps_since_the_last_checkpoint(
 @pytest.mark.parametrize("number", range(10))
 def test_ten_kills_at_random_moments(folder, untouched, number):
     training = Training(folder, f"random_kill_{number}")
-    process = training.begin("--trainer.callbacks.init_args.every_n_steps=3")
+    process = training.begin("--checkpoints.every_n_steps=3")
     seconds = random.Random(number).uniform(3, 12)
     try:
         process.wait(timeout=seconds)

@@ -88,8 +88,7 @@ def test_the_model_takes_every_value(sweep):
 
 def test_the_metric_is_what_the_best_checkpoint_is_chosen_by(sweep):
     defaults = yaml.safe_load((HOUSE / "experiments/defaults.yaml").read_text())
-    callbacks = {c["class_path"].split(".")[-1]: c for c in defaults["trainer"]["callbacks"]}
-    checkpoint = callbacks["Checkpoints"]["init_args"]
+    checkpoint = defaults["checkpoints"]
     metric = read_sweep(sweep)["metric"]
     assert metric == {"name": checkpoint["monitor"], "goal": f"{checkpoint['mode']}imize"}
 
