@@ -1,0 +1,1 @@
+"""From a noisy cube to a clean one: what surrounds a network."""
