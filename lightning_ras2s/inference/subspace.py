@@ -128,6 +128,8 @@ def _look_at_noise(
     for end in ends:
         outliers |= end.dead
     for end in ends:
+        if not end.clipped.any():
+            continue
         filled = end.mean_if_clipped(reference, sigma)
         clipped = end.at & end.clipped & ~outliers
         data = torch.where(clipped, _minus_columns(filled, offsets, height), data)
@@ -179,31 +181,31 @@ class _End:
     counted: Tensor  # by band
     value: int
 
-    @property
-    def inward(self) -> int:
-        return 1 - 2 * self.value
-
     @classmethod
     def of(cls, end: int, y: Tensor, reference: Tensor, judged: Tensor, sigma: Tensor) -> "_End":
-        inward, at = 1 - 2 * end, y == end
-        depth, expected_depth = (y - end) * inward, (reference - end) * inward
+        at = y == end
         share = at.float().mean(1, keepdim=True)
-        expected = _below(expected_depth / sigma).mean(1, keepdim=True)
-        near, nearer = (
-            ((depth > 0) & (depth <= part * sigma)).float().mean(1, keepdim=True)
-            for part in (0.5, 0.25)
-        )
-        ordinary = ~(depth < 0).any(1, keepdim=True) & (share > 0.01)
-        ordinary &= (share < 2 * expected + 0.01) | (near > 0.3 * share)
-        far = torch.where(ordinary, expected_depth > 3 * judged, (y - reference).abs() > judged)
-        clipped = ordinary & (nearer > 0.1 * share)
-        return cls(at, at & far, clipped, ordinary & ~clipped, end)
+        far = (y - reference).abs() > judged
+        clipped, counted = (torch.zeros_like(share, dtype=torch.bool) for _ in range(2))
+        for band in (share[:, 0] > 0.01).nonzero()[:, 0].tolist():
+            depth, expected = ((x[band] - end) * (1 - 2 * end) for x in (y, reference))
+            near, nearer = (
+                ((depth > 0) & (depth <= part * sigma[band])).float().mean() for part in (0.5, 0.25)
+            )
+            of_noise = _below(expected / sigma[band]).mean()
+            likely = (share[band] < 2 * of_noise + 0.01) | (near > 0.3 * share[band])
+            if likely and not (depth < 0).any():
+                far[band] = expected > 3 * judged[band]
+                clipped[band] = nearer > 0.1 * share[band]
+                counted[band] = ~clipped[band]
+        return cls(at, at & far, clipped, counted, end)
 
     def mean_if_clipped(self, reference: Tensor, sigma: Tensor) -> Tensor:
         """The mean of a normal value, given that it lies beyond the end."""
-        z = ((reference - self.value) / sigma * self.inward).clamp(-6, 6)
+        inward = 1 - 2 * self.value
+        z = ((reference - self.value) / sigma * inward).clamp(-6, 6)
         density = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-        return reference - self.inward * sigma * density / _below(z).clamp_min(1e-12)
+        return reference - inward * sigma * density / _below(z).clamp_min(1e-12)
 
 
 def _below(z: Tensor) -> Tensor:
