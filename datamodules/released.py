@@ -106,21 +106,15 @@ class ReleasedFiles(HSIDataModule):
         dataset: Name in the table; that of the folder by default.
         num_workers: Processes that read; 0 reads in the main process.
         seed: Nothing follows from it here: the files have their noise.
-        evaluation_seed: Nor from this.
 
     Raises:
         DataError: On setup, if there are no such files.
     """
 
     def __init__(
-        self,
-        path: str,
-        dataset: str | None = None,
-        num_workers: int = 0,
-        seed: int = 2018,
-        evaluation_seed: int = 2018,
+        self, path: str, dataset: str | None = None, num_workers: int = 0, seed: int = 2018
     ) -> None:
-        super().__init__(num_workers=num_workers, seed=seed, evaluation_seed=evaluation_seed)
+        super().__init__(num_workers=num_workers, seed=seed)
         self.path = Path(path)
         self.name = dataset or self.path.name
 

@@ -34,7 +34,7 @@ class TestSets(HSIDataModule):
         test_noise: Noise cases for all of them; by default those of each.
         num_workers: Processes that prepare test scenes; 0 does it in the main process.
         seed: Nothing follows from it here: there is no training.
-        evaluation_seed: All noise follows from it.
+        evaluation_seed: All noise follows from it; by default from that of each.
 
     Raises:
         ValueError: If there are no sets, or a noise case is unknown.
@@ -49,16 +49,17 @@ class TestSets(HSIDataModule):
         test_noise: Sequence[str] | None = None,
         num_workers: int = 0,
         seed: int = 2018,
-        evaluation_seed: int = 2018,
+        evaluation_seed: int | None = None,
     ) -> None:
-        super().__init__(num_workers=num_workers, seed=seed, evaluation_seed=evaluation_seed)
+        super().__init__(num_workers=num_workers, seed=seed)
         if not sets:
             raise ValueError("data.sets is empty; name at least one dataset")
         for case in test_noise or ():
             check_case(case)
         self.sets = sets
         for data in sets.values():
-            data.evaluation_seed = evaluation_seed
+            if evaluation_seed is not None:
+                data.evaluation_seed = evaluation_seed
             data.test_noise = test_noise or data.test_noise
 
     def scenes(self, split: str) -> Sequence[AnyScene]:

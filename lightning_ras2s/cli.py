@@ -7,18 +7,16 @@ import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
-from itertools import chain, count, pairwise, zip_longest
+from itertools import chain, count, pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
 import lightning as L
 import yaml
-from lightning.pytorch.callbacks import Checkpoint, DeviceStatsMonitor, LearningRateMonitor
-from lightning.pytorch.callbacks import ProgressBar as Bar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
@@ -29,22 +27,9 @@ from omegaconf.errors import OmegaConfBaseException
 from datamodules import DataError, HSIDataModule
 from lightning_ras2s import run_record
 from lightning_ras2s.account import AccountError, has_account
-from lightning_ras2s.callbacks import (
-    BandwiseQuality,
-    Checkpoints,
-    DenoisedFiles,
-    DenoisedScenes,
-    EvaluationTable,
-    Inspector,
-    MemoryAdvice,
-    ModelArtifact,
-    ProgressBar,
-    RegionMasks,
-    SpectralCurves,
-    Throughput,
-)
 from lightning_ras2s.checkpoints import check
 from lightning_ras2s.module import HSIDenoiser, NonFiniteLossError
+from lightning_ras2s.options import UserError, add_options, refuse_linked
 from lightning_ras2s.pages.report import write_report
 from lightning_ras2s.resume import ResumeError, resumed
 from lightning_ras2s.stop import Stopped
@@ -52,39 +37,8 @@ from lightning_ras2s.unessential import unessential
 from lightning_ras2s.whole_files import written_aside
 
 SUBCOMMANDS = ("fit", "validate", "test")
-# Options of their own: those of an experiment come beside them, and none must be written again.
-CALLBACKS: dict[str, type[L.Callback]] = {
-    "checkpoints": Checkpoints,
-    "learning_rates": LearningRateMonitor,
-    "throughput": Throughput,
-    "device_stats": DeviceStatsMonitor,
-    "progress_bar": ProgressBar,
-    "memory_advice": MemoryAdvice,
-    "model_artifact": ModelArtifact,
-    "evaluation_table": EvaluationTable,
-    "denoised_files": DenoisedFiles,
-    **{
-        callback.topic: callback
-        for callback in (DenoisedScenes, SpectralCurves, RegionMasks, BandwiseQuality, Inspector)
-    },
-}
-FOLDERS = {  # of what the callbacks write, in that of the run
-    "checkpoints": "checkpoints",
-    "evaluation_table": ".",
-    "denoised_files": "denoised",
-    "scenes": "pictures",
-    "spectra": "pictures",
-    "regions": "pictures",
-    "bandwise": "pictures",
-    "inspector": "inspector",
-}
-FOLLOW_THE_SEED = ("data.seed", "spectra.seed")  # seed_everything sets them, whatever else says
 TRACEBACK = "RAS2S_TRACEBACK"  # set it to see where an error comes from
 RUN_DIR = "RAS2S_RUN_DIR"  # tells the processes that Lightning launches the folder of their run
-
-
-class UserError(Exception):
-    """A mistake in the command line, a config file or the data, told in one line."""
 
 
 class Parser(LightningArgumentParser):
@@ -152,15 +106,7 @@ class RAS2SCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The run's folder; our callbacks; one seed for weights, patches and pixels."""
         parser.add_argument("--run_dir", default=os.environ[RUN_DIR], help="the run's folder")
-        for name, callback in CALLBACKS.items():
-            parser.add_argument(f"--{name}", type=callback | None, default=None)
-            parser.callback_keys.append(name)
-        for name, inside in FOLDERS.items():
-            join = partial(_inside, inside)
-            parser.link_arguments("run_dir", f"{name}.init_args.folder", compute_fn=join)
-        for name in FOLLOW_THE_SEED:
-            target = name.replace(".", ".init_args.")
-            parser.link_arguments("seed_everything", target, compute_fn=_seed)
+        add_options(parser)
 
     def _parse_ckpt_path(self) -> None:
         """Checks the file. Lightning's own puts its hyper-parameters over those that were given."""
@@ -203,7 +149,8 @@ class RAS2SCLI(LightningCLI):
         given = config.get("callbacks") or []
         ours = [callback for callback in callbacks if callback is not None]
         together = [*(given if isinstance(given, list) else [given]), *ours]
-        for kind, option in (Checkpoint, "enable_checkpointing"), (Bar, "enable_progress_bar"):
+        own = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}
+        for option, kind in own.items():
             if config.get(option) is None and not any(isinstance(c, kind) for c in together):
                 config[option] = False
         return super()._instantiate_trainer(config, ours)
@@ -239,10 +186,6 @@ class RAS2SCLI(LightningCLI):
             rank_zero_info(f"Report: {write_report(run_dir)}")
 
 
-def _inside(folder: str, run_dir: str) -> str:
-    return str(Path(run_dir, folder))
-
-
 def one_line(message: str) -> str:
     """Keeps what helps of a message of jsonargparse, without its types and dumps of values."""
     clutter = (
@@ -262,49 +205,6 @@ def one_line(message: str) -> str:
         and "NestedArg(" not in line
     ]
     return " ".join(kept)
-
-
-def _seed(seed_everything: int | bool) -> int:
-    """The seed of the data: the one of everything."""
-    if isinstance(seed_everything, bool) or seed_everything < 0:
-        raise UserError(f"seed_everything is {seed_everything}; give a number that is not negative")
-    return seed_everything
-
-
-def _refuse_linked(args: Sequence[str], files: Sequence[Path]) -> None:
-    """Raises UserError if an option is given that another one would override in silence."""
-    given = [name for file in files for name in _names(_read_yaml(file.read_text()))]
-    for arg, following in zip_longest(args, args[1:], fillvalue=""):
-        option, equals, value = arg.partition("=")
-        if option.startswith("--"):
-            name = option.removeprefix("--").replace(".init_args", "")
-            given += _names(_read_yaml(value if equals else following), name)
-    for name in FOLLOW_THE_SEED:
-        if name in given:
-            raise UserError(
-                f"{name} follows seed_everything: set that one (the noise of validation and test "
-                "has a seed of its own, data.evaluation_seed)"
-            )
-    for name in FOLDERS:
-        if f"{name}.folder" in given:
-            raise UserError(f"{name}.folder lies in the run's folder: set run_dir")
-
-
-def _read_yaml(text: str) -> Any:
-    """None where it cannot be read, which the parser tells."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return None
-
-
-def _names(value: Any, at: str = "") -> Iterator[str]:
-    """The dotted names of all options in a nested value; ``init_args`` goes without saying."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _names(item, at if key == "init_args" else f"{at}.{key}".lstrip("."))
-    else:
-        yield at
 
 
 def _config_files(args: Sequence[str]) -> list[Path]:
@@ -412,7 +312,7 @@ def main(args: Sequence[str] | None = None) -> int:
     code, message = 2, ""
     try:
         configs = _config_files(typed)
-        _refuse_linked(typed, configs)
+        refuse_linked(typed, configs)
         experiment = _runs_of(configs)
         given = resumed(typed, experiment)
         _choose_run_dir(experiment)

@@ -9,7 +9,7 @@ import torch
 from scipy.ndimage import median_filter
 
 from datamodules import add_noise
-from lightning_ras2s.inference import subspace
+from lightning_ras2s.inference import noise_estimate, subspace
 from lightning_ras2s.inference.subspace import refine
 from tests.golden import GOLDEN
 
@@ -123,7 +123,7 @@ def test_clipped_values_become_their_mean_given_the_clip(end):
     drawn = value + noise(1_000_000, sigma=sigma)
     beyond = drawn[drawn < 0] if end == 0 else drawn[drawn > 1]
     nothing = torch.zeros(1, 1)
-    found = subspace._End(nothing, nothing, nothing, nothing, end).mean_if_clipped(
+    found = noise_estimate.End(nothing, nothing, nothing, nothing, end).mean_if_clipped(
         torch.full((1, 1), value), torch.full((1, 1), sigma)
     )
     assert found.item() == pytest.approx(beyond.mean().item(), abs=5e-4)

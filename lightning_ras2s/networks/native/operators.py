@@ -112,7 +112,7 @@ class Kernel:
 
     def below(self, *arguments: Any) -> Any:
         """Calls it where autograd has nothing to record, as within its own functions."""
-        if _is_direct(arguments):  # training is full of small calls, which this halves
+        if _is_direct(arguments):  # torch's own way there is long beside a small call
             return self._on_cpu(*arguments)
         with below_autograd():
             return self.op(*arguments)
