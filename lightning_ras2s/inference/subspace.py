@@ -51,7 +51,7 @@ def refine(noisy: Tensor, denoised: Tensor) -> tuple[Tensor, Learned | None]:
     """Refines a denoised cube.
 
     Args:
-        noisy: [B, H, W] floating and finite, on the scale on which it was denoised, of range 0 to 1.
+        noisy: [B, H, W] finite, on the scale on which it was denoised: its range is 0 to 1.
         denoised: [B, H, W], what a denoiser made of it.
 
     Returns:
