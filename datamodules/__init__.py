@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from datamodules.noise import add_noise
 from datamodules.readers import read_cube, read_scene, read_variable
-from datamodules.scene import DataError, Scene
+from datamodules.scene import DataError, DataNote, Scene
 from datamodules.writers import write_scene
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "ICVL",
     "KAIST",
     "DataError",
+    "DataNote",
     "Folder",
     "HSIDataModule",
     "Harvard",

@@ -8,7 +8,7 @@ import lightning as L
 import torch
 import torch.distributed
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler, default_collate
 
 from datamodules.noise import FIVE_CASES, TRAINING_MIX, corrupt
 from datamodules.patches import PatchShape
@@ -27,9 +27,12 @@ from datamodules.samples import (
     check_case,
 )
 from datamodules.scene import DataError, Measured
+from datamodules.shared_memory import shared_collate, short_of_shared_memory, shortage
+
+ON_DEVICE = ("clean", "noisy", "seed", "valid")  # of a batch
 
 
-class ShardedSampler(Sampler[int]):
+class ShardedSampler(SequentialSampler):
     """The numbers of an epoch, each on one process only; it counts on through the epochs.
 
     Args:
@@ -40,7 +43,9 @@ class ShardedSampler(Sampler[int]):
     """
 
     def __init__(self, length: int, even: bool) -> None:
+        super().__init__(range(length))  # so that Lightning lets it be where nothing shall change
         self.length, self.even, self.epoch = length, even, 0
+        self.repeats = False  # each epoch has the numbers of the first
         self.skip = 0  # so many of the process's first numbers, the next time only
 
     def set_epoch(self, epoch: int) -> None:
@@ -57,7 +62,7 @@ class ShardedSampler(Sampler[int]):
         return len(self._own())
 
     def __iter__(self) -> Iterator[int]:
-        start = self.epoch * self.length if self.even else 0
+        start = self.epoch * self.length if self.even and not self.repeats else 0
         own, self.skip = self._own()[self.skip :], 0
         return (start + number for number in own)
 
@@ -97,7 +102,8 @@ class ResumableLoader(DataLoader[Batch]):
         num_workers: int = 0,
         **kwargs: Any,
     ) -> None:
-        self.notes = Notes(num_workers)
+        with short_of_shared_memory():
+            self.notes = Notes(num_workers)
         kwargs |= {"num_workers": num_workers, "worker_init_fn": self.notes.start}
         super().__init__(dataset, batch_size, sampler=sampler, **kwargs)
 
@@ -113,7 +119,9 @@ class ResumableLoader(DataLoader[Batch]):
         """The batches; a generator, so that nothing is read before the epoch has its number."""
         self.batches, self._skipped = self._skipped, 0
         self.sampler.skip = self.batches * (self.batch_size or 1)
-        for batch in super().__iter__():
+        with short_of_shared_memory():
+            batches = super().__iter__()  # starts the workers
+        for batch in batches:
             self.batches += 1
             yield batch
 
@@ -126,10 +134,12 @@ class HSIDataModule(L.LightningDataModule):
     """Clean scenes -> noisy patches for training, noisy scenes for validation and test.
 
     A concrete dataset says its ``name`` and gives its ``scenes(split)``.
-    Batches are dicts: ``clean`` and ``noisy`` [N, B, H, W] float32, ``name`` and ``case`` (N
-    strings each), ``index`` [N]. Whole scenes also have ``offset`` and ``gain`` [N], which lead to
-    the file's units, ``wavelengths`` [N, B] in nm where they are known, and no ``clean`` where
-    nobody knows it.
+    Batches are dicts: ``clean`` and ``noisy`` [N, B, H, W] float32, ``dataset``, ``name`` and
+    ``case`` (N strings each), ``index`` [N]. Whole scenes also have ``offset`` and ``gain`` [N],
+    which lead to the file's units, ``wavelengths`` [N, B] in nm where they are known, ``valid``
+    [N, H, W] or [N, B, H, W] where not all pixels are, and no
+    ``clean`` where nobody knows it. Cubes alone go to the device: numbers of double precision,
+    which not every device has, and what only names a scene stay on the CPU.
 
     Args:
         batch_size: Patches in a training batch, on all devices together: a training takes the same
@@ -218,7 +228,7 @@ class HSIDataModule(L.LightningDataModule):
         raise DataError("no dataset is named: set data.class_path, e.g. datamodules.IndianPines")
 
     def setup(self, stage: str) -> None:
-        """Opens the scenes that ``stage`` (fit, validate or test) needs.
+        """Opens the scenes that ``stage`` (fit, validate or test) needs; a test follows a fit.
 
         Raises:
             DataError: If a split is empty, a scene is damaged or the patch does not fit a scene.
@@ -232,18 +242,24 @@ class HSIDataModule(L.LightningDataModule):
             self.val_set = NoisyScenes(
                 scenes, self.val_noise, self.name, self.evaluation_seed, draw=False
             )
-        if stage == "test":
+        if stage == "test" or (stage == "fit" and self._is_tested):
             scenes = self._split("test")
             self.test_set = NoisyScenes(
                 scenes, self.test_noise, self.name, self.evaluation_seed, self.test_tiles
             )
+
+    @property
+    def _is_tested(self) -> bool:
+        return self.trainer is None or self.trainer.limit_test_batches != 0
 
     def _training_set(self) -> TrainingPatches:
         scenes = self._split("train")
         if any(isinstance(scene, Measured) and scene.clean is None for scene in scenes):
             raise DataError(f"{self.name}: has noisy scenes only; training needs clean ones")
         patches = RandomPatches if self.sampling == "random" else GridPatches
-        return patches(scenes, self.patch_shape, self.train_noise, self.seed, self.strides)
+        return patches(
+            scenes, self.patch_shape, self.train_noise, self.seed, self.strides, self.name
+        )
 
     def _split(self, split: str) -> Sequence[AnyScene]:
         scenes = self.scenes(split)
@@ -271,6 +287,7 @@ class HSIDataModule(L.LightningDataModule):
             )
         grid = max(len(self.train_set.grid), self.batch_size)
         sampler = ShardedSampler(self.patches_per_epoch or grid, even=True)
+        sampler.repeats = getattr(self.trainer, "overfit_batches", 0) > 0
         self._train_loader = self._loader(self.train_set, sampler, share, drop_last=True)
         limit = 1.0 if self.trainer is None else self.trainer.limit_train_batches
         batches = len(self._train_loader)
@@ -313,7 +330,9 @@ class HSIDataModule(L.LightningDataModule):
             sampler,
             workers,
             drop_last=drop_last,
-            collate_fn=_as_it_is if hasattr(dataset, "__getitems__") else None,
+            collate_fn=shared_collate(
+                _as_it_is if hasattr(dataset, "__getitems__") else default_collate
+            ),
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
@@ -322,12 +341,22 @@ class HSIDataModule(L.LightningDataModule):
 
     def on_exception(self, exception: BaseException) -> None:
         """Adds to the death of a worker what it was reading."""
+        if "Bus error" in str(exception):  # memory that was promised to a worker and is not there
+            exception.add_note(shortage())
+            return
         for notes in self._notes:
             if (reading := notes.reading(exception)) is not None:
                 exception.add_note(
                     f"It was reading {reading}. Is that file damaged? If it ran out of memory, "
                     "lower data.num_workers."
                 )
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Moves the cubes, and the seeds of their noise."""
+        moved = {key: batch[key] for key in ON_DEVICE if key in batch}
+        return batch | super().transfer_batch_to_device(moved, device, dataloader_idx)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Makes the noise on the device, but for the test and for measured scenes."""

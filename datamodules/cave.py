@@ -8,7 +8,7 @@ import numpy as np
 
 from datamodules.collection import Collection, Cube, Download, scene_list
 from datamodules.fetch import RemoteFile
-from datamodules.formats.png_folder import number_files
+from datamodules.formats.png_folder import find_bands
 from datamodules.prepared import PreparedDataModule
 from datamodules.readers import read_cube
 from datamodules.scene import DataError
@@ -26,7 +26,7 @@ PATH = "columbia.edu/CAVE/databases/multispectral/"
 def _read(path: Path) -> Cube:
     """A band less at either end leaves no gap in the numbers, and would go unnamed."""
     if path.is_dir():
-        missing = sorted(set(range(1, BANDS + 1)) - number_files(path).keys())
+        missing = sorted(set(range(1, BANDS + 1)) - find_bands(path).files.keys())
         if missing:
             raise DataError(
                 f"{path}: a scene is {BANDS} PNG files, numbered from 1; missing "

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.filesize import decimal
 
 from datamodules.fetch import RemoteFile
-from datamodules.formats import FORMATS
+from datamodules.formats import FORMATS, find_format, header_of
+from datamodules.formats.envi_pair import is_sidecar
 from datamodules.readers import read_cube
 from datamodules.scene import DataError
 from datamodules.stored import CONVERTER, Excerpt
@@ -20,6 +21,22 @@ from datamodules.stored import CONVERTER, Excerpt
 Cube = tuple[np.ndarray, np.ndarray | None]  # values [B, H, W] and wavelengths
 Files = Mapping[str, Sequence[Path]]  # by name, as `list_files` gives them
 SPLITS = Path(__file__).parent / "splits"
+
+
+class Measurements(NamedTuple):
+    """The usable bands of a file, in its own units.
+
+    Attributes:
+        values: [B, H, W], finite everywhere.
+        wavelengths: In nm [B], or None.
+        valid: Which pixels hold measurements, [H, W]; None for all.
+        notes: What is to be told.
+    """
+
+    values: np.ndarray
+    wavelengths: np.ndarray | None = None
+    valid: np.ndarray | None = None
+    notes: Sequence[str] = ()
 
 
 def data_root() -> Path:
@@ -121,6 +138,11 @@ class Collection:
             )
         return found[0] if found else None
 
+    def measurements(self, path: Path) -> Measurements:
+        """What a file holds; the publisher's files have no gaps, so these are damage."""
+        cube, wavelengths = self.read(path)
+        return Measurements(cube, wavelengths)
+
     def is_current(self, manifest: dict[str, Any] | None, scene: str) -> bool:
         """Whether a scene's manifest is of this converter and this excerpt."""
         if manifest is None or manifest["converter"] != CONVERTER:
@@ -151,7 +173,8 @@ def list_files(raw: Path) -> Files:
     """The scenes' files anywhere below a folder, by name without ending, and by ``folder/name``.
 
     A folder of PNGs is one file; of an ENVI pair, the header is, and numbers without one are none.
-    Links that lead nowhere are left out, and what macOS adds to archives.
+    Headers that only describe a TIFF beside them are left out, as are links that lead nowhere and
+    what macOS adds to archives.
     """
     endings = {e for known in FORMATS if known.module != "envi" for e in known.endings} | {".hdr"}
     files: dict[str, list[Path]] = {}
@@ -159,18 +182,28 @@ def list_files(raw: Path) -> Files:
         parts = path.relative_to(raw).parts
         if any(p.startswith((".", "__MACOSX")) or p.endswith(".part") for p in parts):
             continue
-        if path.is_dir():
+        if any(p.lower().endswith(".zarr") for p in parts[:-1]):
+            continue  # within a store
+        if path.suffix.lower() == ".zarr":
+            if not path.is_dir():
+                continue
+        elif path.is_dir():
             if not any(f.suffix.lower() == ".png" for f in path.iterdir()):
                 continue
-        elif path.suffix.lower() not in endings or _has_header(path) or not path.exists():
+        elif not path.exists() or not _is_scene_file(path, endings):
             continue
-        name = path.name if path.is_dir() else path.stem
+        name = path.name if path.is_dir() and path.suffix.lower() != ".zarr" else path.stem
         for key in (name, f"{path.parent.name}/{name}"):
             files.setdefault(key, []).append(path)
     return files
 
 
-def _has_header(path: Path) -> bool:
-    """Whether it is the data file of an ENVI header, as a .pix may be; a .mat beside one is not."""
-    headers = (path.with_suffix(".hdr"), path.with_name(path.name + ".hdr"))
-    return path.suffix.lower() == ".pix" and any(header.exists() for header in headers)
+def _is_scene_file(path: Path, endings: set[str]) -> bool:
+    ending = path.suffix.lower()
+    if ending == ".hdr":
+        return not is_sidecar(path)
+    if ending == ".pix":  # GDAL's, unless it is the data file of an ENVI header
+        return header_of(path) is None
+    if ending == ".img" and header_of(path) is None:  # ERDAS, if it is anything
+        return find_format(path).module == "geo"
+    return ending in endings

@@ -1,10 +1,12 @@
 """Big files: their SHA-256 without reading them at every run, and the room that they take."""
 
 import hashlib
+import os
 import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from rich.filesize import decimal
 
@@ -35,7 +37,12 @@ def note_sha256(path: Path, digest: str) -> None:
     _note_of(path).write_text(f"# {_state(path)}\n{digest}  {path.name}\n")
 
 
-def require_space(folder: Path, needed: int, name: str) -> None:
+def require_space(
+    folder: Path,
+    needed: int,
+    name: str,
+    remedy: str = "let DATA_ROOT name a folder on another disk",
+) -> None:
     """Refuses to begin what will not fit.
 
     Raises:
@@ -45,8 +52,21 @@ def require_space(folder: Path, needed: int, name: str) -> None:
     if needed > free:
         raise DataError(
             f"{folder}: {name} needs {decimal(needed)} and {decimal(free)} are free; make room, or "
-            "let DATA_ROOT name a folder on another disk"
+            f"{remedy}"
         )
+
+
+def take_room(file: BinaryIO, size: int) -> None:
+    """Makes an open file so long, with its room on the disk.
+
+    A full disk is told here, and not later by a bus error in what is mapped.
+
+    Raises:
+        OSError: If the disk is too small.
+    """
+    if size and hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    file.truncate(size)
 
 
 def _note_of(path: Path) -> Path:

@@ -29,10 +29,45 @@ class PatchShape(NamedTuple):
             )
 
 
+def free_places(valid: np.ndarray | None, shape: PatchShape) -> np.ndarray | None:
+    """Where patches of valid pixels alone may begin.
+
+    Args:
+        valid: [H, W], or [B, H, W], of which all bands must be valid; None for everywhere.
+        shape: Of the patches, which fits.
+
+    Returns:
+        [H - height + 1, W - width + 1] bool; None for everywhere.
+    """
+    if valid is None:
+        return None
+    missing = ~(valid if valid.ndim == 2 else valid.all(axis=0))
+    if not missing.any():
+        return None
+    sums = np.zeros((missing.shape[0] + 1, missing.shape[1] + 1), np.int64)
+    sums[1:, 1:] = missing.cumsum(0).cumsum(1)
+    down, across = shape.height, shape.width
+    inside = sums[down:, across:] - sums[:-down, across:] - sums[down:, :-across]
+    return inside + sums[:-down, :-across] == 0
+
+
 def random_window(
-    cube: tuple[int, int, int], shape: PatchShape, rng: np.random.Generator
+    cube: tuple[int, int, int],
+    shape: PatchShape,
+    rng: np.random.Generator,
+    places: np.ndarray | None = None,
 ) -> Window:
-    """Where a random patch of ``shape`` lies in a cube [B, H, W]; its bands are consecutive."""
+    """Where a random patch of ``shape`` lies in a cube [B, H, W]; its bands are consecutive.
+
+    It begins at one of the ``places``, the numbers of those that `free_places` finds; anywhere
+    without.
+    """
+    if places is not None:
+        first_band = int(rng.integers(cube[0] - shape.bands + 1))
+        place = int(places[rng.integers(len(places))])
+        corner = (first_band, *divmod(place, cube[2] - shape.width + 1))
+        bands, rows, columns = (_from(c, p) for c, p in zip(corner, shape, strict=True))
+        return bands, rows, columns
     bands, rows, columns = (
         _from(int(rng.integers(c - p + 1)), p) for c, p in zip(cube, shape, strict=True)
     )
@@ -46,17 +81,32 @@ class PatchGrid:
         cubes: Shapes [B, H, W].
         shape: Of the patches.
         strides: For each cube, the pixels between two patches, along rows and columns alike.
+        free: For each cube, where patches may begin, as `free_places` gives it; by default
+            anywhere. Places of the grid that are not free are none.
     """
 
     def __init__(
-        self, cubes: Sequence[tuple[int, int, int]], shape: PatchShape, strides: Sequence[int]
+        self,
+        cubes: Sequence[tuple[int, int, int]],
+        shape: PatchShape,
+        strides: Sequence[int],
+        free: Sequence[np.ndarray | None] = (),
     ) -> None:
         self.cubes, self.shape, self.strides = cubes, shape, strides
         self.rows, self.columns = (
             [(c[axis] - shape[axis]) // s + 1 for c, s in zip(cubes, strides, strict=True)]
             for axis in (1, 2)
         )
-        counts = [rows * columns for rows, columns in zip(self.rows, self.columns, strict=True)]
+        self.places = {
+            cube: np.flatnonzero(there[:: strides[cube], :: strides[cube]])
+            for cube, there in enumerate(free)
+            if there is not None
+        }
+        grids = zip(self.rows, self.columns, strict=True)
+        counts = [
+            len(self.places[cube]) if cube in self.places else rows * columns
+            for cube, (rows, columns) in enumerate(grids)
+        ]
         self.ends = np.cumsum(counts)
 
     def __len__(self) -> int:
@@ -65,7 +115,10 @@ class PatchGrid:
     def window(self, place: int, rng: np.random.Generator) -> tuple[int, Window]:
         """The cube's number and the patch of a place; its bands start anywhere, as ``rng`` says."""
         cube = int(np.searchsorted(self.ends, place, side="right"))
-        row, column = divmod(place - (int(self.ends[cube - 1]) if cube else 0), self.columns[cube])
+        number = place - (int(self.ends[cube - 1]) if cube else 0)
+        if cube in self.places:
+            number = int(self.places[cube][number])
+        row, column = divmod(number, self.columns[cube])
         stride = self.strides[cube]
         first_band = int(rng.integers(self.cubes[cube][0] - self.shape.bands + 1))
         return cube, (

@@ -95,7 +95,7 @@ def prepare(
             except DataError as error:
                 outcome.problems.extend(Problem(scene, str(error)) for scene in scenes)
                 continue
-            outcome.notes.extend([raw_scene.note] if raw_scene.note else [])
+            outcome.notes.extend(raw_scene.notes)
             for scene in scenes:
                 try:
                     _store(collection, scene, raw_scene)
@@ -241,12 +241,13 @@ def _with_bar(collection: Collection, groups: Sequence[list[str]]) -> Iterator[l
 
 
 class RawScene(NamedTuple):
-    """What a publisher's file holds, verified; ``note`` tells what is unexpected but usable."""
+    """What a publisher's file holds, verified; ``notes`` tell what is unexpected but usable."""
 
     cube: np.ndarray
     wavelengths: np.ndarray | None
+    valid: np.ndarray | None  # [H, W]
     source: Source
-    note: str
+    notes: list[str]
 
 
 def _read(collection: Collection, path: Path, any_size: bool) -> RawScene:
@@ -257,7 +258,7 @@ def _read(collection: Collection, path: Path, any_size: bool) -> RawScene:
     """
     source = Source.of(path, collection.raw_folder)
     try:
-        cube, wavelengths = collection.read(path)
+        cube, wavelengths, valid, notes = collection.measurements(path)
         if wavelengths is None:
             wavelengths = collection.wavelengths
         problem, note = _verify(collection, cube, wavelengths, any_size)
@@ -265,7 +266,8 @@ def _read(collection: Collection, path: Path, any_size: bool) -> RawScene:
         raise DataError(f"{path}: does not fit into the memory of this machine") from None
     if problem:
         raise DataError(f"{path}: {problem}; {AGAIN}")
-    return RawScene(cube, wavelengths, source, f"{path}: {note}" if note else "")
+    told = [f"{path}: {line}" for line in (*notes, *([note] if note else []))]
+    return RawScene(cube, wavelengths, valid, source, told)
 
 
 def _store(collection: Collection, scene: str, raw: RawScene) -> None:
@@ -275,7 +277,7 @@ def _store(collection: Collection, scene: str, raw: RawScene) -> None:
     except DataError as error:
         raise DataError(f"{error}; {AGAIN}") from None
     folder = collection.prepared_folder / scene
-    store_scene(folder, scene, raw.cube, raw.wavelengths, excerpt, raw.source)
+    store_scene(folder, scene, raw.cube, raw.wavelengths, excerpt, raw.source, raw.valid)
 
 
 def _verify(

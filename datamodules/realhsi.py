@@ -132,6 +132,10 @@ class MatchedScene:
         """That of the noisy scene."""
         return self.noisy.level
 
+    @property
+    def valid(self) -> None:
+        """All of it."""
+
     def read(self, window: Window) -> np.ndarray:
         """A window, for which all of it is matched."""
         return self.load().read(window)

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate, get_worker_info
 
 from datamodules.noise import corrupt, find_noises
-from datamodules.patches import PatchGrid, PatchShape, Turn, random_window
+from datamodules.patches import PatchGrid, PatchShape, Turn, free_places, random_window
 from datamodules.random_streams import derive_seed
 from datamodules.reading import note
-from datamodules.scene import Measured, Scene, SceneLike, Window
+from datamodules.scene import DataError, Measured, Scene, SceneLike, Window
+from datamodules.shared_memory import short_of_shared_memory
 
 Batch = dict[str, Any]
 AnyScene = SceneLike | Measured
@@ -42,6 +43,8 @@ class TrainingPatches(Dataset[Batch], ABC):
     A patch depends on the seed and its number alone, not on the worker, rank or batch; the number
     counts on through the epochs. A list of numbers gives a batch: it needs no collating.
 
+    Patches hold valid pixels alone.
+
     Args:
         scenes: Where patches come from; smaller copies of a scene count as scenes, and are left
             out where a patch does not fit.
@@ -49,9 +52,10 @@ class TrainingPatches(Dataset[Batch], ABC):
         cases: Noise cases, drawn with equal chances.
         seed: All follows from it.
         strides: Of the grid, by the level of a scene.
+        dataset: Its name.
 
     Raises:
-        DataError: If a patch does not fit a scene.
+        DataError: If a patch does not fit a scene, or its valid pixels.
     """
 
     def __init__(
@@ -61,13 +65,25 @@ class TrainingPatches(Dataset[Batch], ABC):
         cases: Sequence[str],
         seed: int,
         strides: Sequence[int],
+        dataset: str,
     ) -> None:
+        self.dataset = dataset
         scenes = [s for s in scenes if s.level == 0 or shape.fits(s.shape)]
         for scene in scenes:
             shape.require_fit(scene.shape, scene.name)
+        free = {id(scene): free_places(scene.valid, shape) for scene in scenes}
+        for scene in scenes:
+            if scene.level == 0 and not _any(free[id(scene)]):
+                raise DataError(
+                    f"scene {scene.name}: no {shape.height} x {shape.width} pixels without nodata "
+                    "among them; lower data.patch_size, or leave the scene out"
+                )
+        scenes = [scene for scene in scenes if _any(free[id(scene)])]
         self.scenes, self.shape, self.cases, self.seed = scenes, shape, cases, seed
+        there = [free[id(scene)] for scene in scenes]
+        self.places = [None if here is None else np.flatnonzero(here) for here in there]
         levels = [strides[scene.level] for scene in scenes]
-        self.grid = PatchGrid([scene.shape for scene in scenes], shape, levels)
+        self.grid = PatchGrid([scene.shape for scene in scenes], shape, levels, there)
 
     def __getitem__(self, number: int) -> Batch:
         """The patch of that number."""
@@ -91,7 +107,7 @@ class TrainingPatches(Dataset[Batch], ABC):
         rng = np.random.default_rng([self.seed, number])
         scene, window = self._place(number, rng)
         turn = Turn.draw(self.shape, rng)
-        facts: Batch = {"name": scene.name, "index": number}
+        facts: Batch = {"dataset": self.dataset, "name": scene.name, "index": number}
         if isinstance(scene, Measured):
             assert scene.clean is not None  # HSIDataModule checks it
             parts = {"clean": scene.clean, "noisy": scene.noisy}
@@ -110,21 +126,41 @@ class TrainingPatches(Dataset[Batch], ABC):
 def empty_batch(*shape: int) -> Tensor:
     """A float32 tensor; in a DataLoader's worker, in the memory that it is handed over in."""
     batch = torch.empty(shape)
-    return batch if get_worker_info() is None else batch.share_memory_()
+    if get_worker_info() is None:
+        return batch
+    with short_of_shared_memory():
+        return batch.share_memory_()
+
+
+def _any(free: np.ndarray | None) -> bool:
+    return free is None or bool(free.any())
 
 
 class RandomPatches(TrainingPatches):
     """Any place of any scene: scenes have equal chances, and so have the places in a scene."""
 
     def _place(self, number: int, rng: np.random.Generator) -> tuple[AnyScene, Window]:
-        scene = self.scenes[int(rng.integers(len(self.scenes)))]
-        return scene, random_window(scene.shape, self.shape, rng)
+        chosen = int(rng.integers(len(self.scenes)))
+        scene = self.scenes[chosen]
+        return scene, random_window(scene.shape, self.shape, rng, self.places[chosen])
 
 
 class GridPatches(TrainingPatches):
-    """The places of a regular grid: all of them in one random order, then in the next."""
+    """The places of a regular grid: all of them in one random order, then in the next.
+
+    Raises:
+        DataError: If no place of the grid has valid pixels alone.
+    """
 
     order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        if len(self.grid) == 0:
+            raise DataError(
+                f"{self.dataset}: no patch of the grid is without nodata; lower data.patch_size, "
+                "or let data.sampling be random"
+            )
 
     def _place(self, number: int, rng: np.random.Generator) -> tuple[AnyScene, Window]:
         turn, index = divmod(number, len(self.grid))
@@ -143,10 +179,21 @@ class EvaluationItem(NamedTuple):
     noise_case: str
 
 
+class Cube(NamedTuple):
+    """What is known of a scene before it is read."""
+
+    shape: tuple[int, int, int]  # [B, H, W]
+    has_reference: bool
+
+
 class EvaluationSet(Dataset[Batch]):
-    """Whole scenes with their noise; ``items`` tells what each number is."""
+    """Whole scenes with their noise; ``items`` tells what each number is.
+
+    ``cubes`` tells the sizes, as far as they are known before a file is read.
+    """
 
     items: Sequence[EvaluationItem]
+    cubes: Sequence[Cube] = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -163,9 +210,17 @@ class Tile(NamedTuple):
 
     def of(self, cube: torch.Tensor) -> torch.Tensor:
         """Its part of a cube [B, H, W]."""
-        height, width = cube.shape[-2:]
+        rows, columns = self._box(*cube.shape[-2:])
+        return cube[..., rows, columns]
+
+    def shape_in(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """The shape of its part of a cube of this shape."""
+        rows, columns = self._box(*shape[1:])
+        return shape[0], rows.stop - rows.start, columns.stop - columns.start
+
+    def _box(self, height: int, width: int) -> tuple[slice, slice]:
         rows = slice(int(self.top * height), int(self.bottom * height))
-        return cube[..., rows, int(self.left * width) : int(self.right * width)]
+        return rows, slice(int(self.left * width), int(self.right * width))
 
 
 WHOLE = (Tile(),)
@@ -176,6 +231,7 @@ class NoisyScenes(EvaluationSet):
 
     The noise depends on (seed, dataset, scene name, case) alone, and has the same bits on every
     device. Measured scenes come once, as case ``real``; without ``clean`` where nobody knows it.
+    Where not all pixels are valid, ``valid`` [H, W] or [B, H, W] tells which are.
 
     Args:
         scenes: Scenes in memory or on disk.
@@ -205,12 +261,17 @@ class NoisyScenes(EvaluationSet):
             EvaluationItem(dataset, scene.name + tile.suffix, case)
             for scene, case, tile in self.parts
         ]
+        self.cubes = [
+            Cube(tile.shape_in(scene.shape), getattr(scene, "clean", scene) is not None)
+            for scene, _, tile in self.parts
+        ]
         self.dataset, self.seed, self.draw = dataset, seed, draw
 
     def __getitem__(self, index: int) -> Batch:
         """One scene under one case."""
         scene, case, tile = self.parts[index]
-        sample: Batch = {"name": self.items[index].scene, "index": index, "case": case}
+        item = self.items[index]
+        sample: Batch = {"dataset": item.dataset, "name": item.scene, "case": case, "index": index}
         if isinstance(scene, Measured):
             parts = {"noisy": scene.noisy}
             if scene.clean is not None:
@@ -228,6 +289,8 @@ class NoisyScenes(EvaluationSet):
                 cubes["noisy"] = corrupt(cubes["clean"][None], [case], torch.tensor([seed]))[0]
             else:
                 sample["seed"] = seed
+        if scene.valid is not None:
+            cubes["valid"] = torch.from_numpy(np.array(scene.valid))
         sample |= {key: tile.of(cube).contiguous() for key, cube in cubes.items()}
         return sample | _units(next(iter(scenes.values())))
 

@@ -1,9 +1,14 @@
 """One hyperspectral scene."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
+
+from datamodules.file_facts import FileFacts
+from datamodules.nodata import find_valid, in_type, valid_range
 
 Window = tuple[slice, slice, slice]  # of bands, rows and columns
 
@@ -19,16 +24,30 @@ class View(Protocol):
         """Copies nothing."""
 
 
+class NoCubeError(DataError):
+    """A whole file that holds no cube, such as a map of classes, a picture or a text."""
+
+
+class DataNote(UserWarning):
+    """What was guessed or left out in reading a file."""
+
+
 @dataclass(frozen=True)
 class Scene:
-    """A clean cube and what is known of it.
+    """A cube and what is known of it.
 
     Attributes:
         name: Unique within its dataset; test noise depends on it.
-        cube: [B, H, W] float32, in [0, 1] where the whole scene was scaled.
+        cube: [B, H, W] float32, in [0, 1] where the whole scene was scaled. What is not valid has
+            the median of its band, and bad bands may lie beyond [0, 1].
         wavelengths: Band centres in nm, [B]; None where unknown.
         offset: The file's value at 0.
         gain: The file's units per 1, so that ``cube * gain + offset`` is what the file holds.
+        valid: Where there are measurements: [H, W], or [B, H, W] where bands differ; None for
+            everywhere.
+        bad_bands: Numbers, from 0, of the bands that hold no measurements of use.
+        fwhm: Widths of the bands in nm (full width at half maximum), [B]; None where unknown.
+        file: What its file says beyond that; None for a scene of no file.
     """
 
     name: str
@@ -36,6 +55,10 @@ class Scene:
     wavelengths: np.ndarray | None = None
     offset: float = 0.0
     gain: float = 1.0
+    valid: np.ndarray | None = None
+    bad_bands: tuple[int, ...] = ()
+    fwhm: np.ndarray | None = None
+    file: FileFacts | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -49,34 +72,95 @@ class Scene:
         return 0
 
     @classmethod
-    def from_raw(cls, name: str, raw: np.ndarray, wavelengths: np.ndarray | None = None) -> Self:
-        """Scales a cube [B, H, W] of any real type to [0, 1] by its smallest and largest value.
+    def from_raw(
+        cls,
+        name: str,
+        raw: np.ndarray,
+        wavelengths: np.ndarray | None = None,
+        *,
+        valid: np.ndarray | None = None,
+        bad_bands: Sequence[int] = (),
+        fwhm: np.ndarray | None = None,
+        file: FileFacts | None = None,
+    ) -> Self:
+        """Scales a cube [B, H, W] of any real type by its smallest and largest measurement.
+
+        NaN and infinite values are no measurements; without ``valid``, their share is told in a
+        `DataNote`.
+
+        Args:
+            name: Of the scene.
+            raw: Values [B, H, W] as a file has them.
+            wavelengths: As the attribute; so are the others.
+            valid: What else is no measurement, [H, W] or [B, H, W]; all is by default.
+            bad_bands: Bands without a part in the scale.
+            fwhm: Widths of the bands.
+            file: What the file says.
 
         Raises:
-            DataError: If the cube is not [B, H, W], holds NaN or Inf, or is constant, or if there
-                is not one wavelength a band.
+            DataError: If the cube is not [B, H, W], or holds no measurement or a single value, or
+                if there is not one wavelength or width a band.
         """
         if raw.ndim != 3 or 0 in raw.shape:
             raise DataError(f"scene {name}: expected a cube [B, H, W], got shape {raw.shape}")
-        if wavelengths is not None and len(wavelengths) != len(raw):
-            raise DataError(f"scene {name}: {len(wavelengths)} wavelengths for {len(raw)} bands")
-        cube = raw.astype(np.float32)
-        broken = ~np.isfinite(cube)
-        if broken.any():
-            band, row, column = np.argwhere(broken)[0]
+        for what, numbers in (("wavelengths", wavelengths), ("widths (fwhm)", fwhm)):
+            if numbers is not None and len(numbers) != len(raw):
+                raise DataError(f"scene {name}: {len(numbers)} {what} for {len(raw)} bands")
+        told = valid is not None
+        valid = find_valid(raw, mask=valid)
+        limits = valid_range(raw, valid, bad_bands)
+        if limits is None:
             raise DataError(
-                f"scene {name}: {broken.sum()} of {cube.size} values are NaN or Inf, the first at "
-                f"band {band}, row {row}, column {column}; mend the file or leave the scene out"
+                f"scene {name}: no value is valid (NaN, infinite, nodata or in a bad band); "
+                "leave it out, or say with nodata= which number stands for nothing"
             )
-        low, high = float(cube.min()), float(cube.max())
+        low, high = limits
         if low == high:
             raise DataError(f"scene {name}: every value is {low:g}; there is nothing to scale")
-        unit = scale_to_unit(cube, 0.0, 1.0, low, high)
-        return cls(name, unit, wavelengths, offset=low, gain=high - low)
+        if valid is not None and not told:
+            warnings.warn(
+                f"scene {name}: {describe_share(valid)} are NaN or infinite and left out",
+                DataNote,
+                stacklevel=2,
+            )
+        gain = high - low if _is_wide(raw.dtype) else float(np.float32(high) - np.float32(low))
+        cube = np.empty(raw.shape, np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # what stands for nothing may be huge
+            for index, band in enumerate(raw):
+                _to_unit(band, low, gain, cube[index])
+        if valid is not None:
+            fill_invalid(cube, valid)
+        return cls(name, cube, wavelengths, low, gain, valid, tuple(bad_bands), fwhm, file)
+
+    def in_file_units(self, dtype: np.dtype | type = np.float32) -> np.ndarray:
+        """``cube * gain + offset`` [B, H, W]; whole numbers are rounded and kept in their range.
+
+        What is not valid has the file's nodata, or NaN where it has none and the type can hold it.
+        """
+        dtype = np.dtype(dtype)
+        values = np.empty(self.shape, dtype)
+        declared = self.file.nodata if self.file else None
+        nothing = None if declared is None else in_type(declared, dtype)
+        if nothing is None and dtype.kind == "f":
+            nothing = dtype.type(np.nan)
+        for index, band in enumerate(self.cube):
+            physical = band.astype(np.float64) * self.gain + self.offset
+            if dtype.kind in "iu":
+                limits = np.iinfo(dtype)
+                # The largest number of 64 bits is none of float64: its neighbour below is.
+                top = np.nextafter(float(limits.max), 0) if limits.bits == 64 else limits.max
+                physical = np.clip(np.rint(physical), limits.min, top)
+            values[index] = physical
+            if self.valid is not None and nothing is not None:
+                here = self.valid if self.valid.ndim == 2 else self.valid[index]
+                values[index][~here] = nothing
+        return values
 
     def crop(self, rows: slice = slice(None), columns: slice = slice(None)) -> Self:
         """A part of the scene under the same name and scale."""
-        return replace(self, cube=np.ascontiguousarray(self.cube[:, rows, columns]))
+        valid = None if self.valid is None else self.valid[..., rows, columns].copy()
+        cube = np.ascontiguousarray(self.cube[:, rows, columns])
+        return replace(self, cube=cube, valid=valid)
 
     def read(self, window: Window) -> np.ndarray:
         """A view of a window of the cube."""
@@ -105,6 +189,10 @@ class SceneLike(Protocol):
     @property
     def level(self) -> int:
         """0 for the full scale, 1 for the next smaller copy, ..."""
+
+    @property
+    def valid(self) -> np.ndarray | None:
+        """Where there are measurements, [H, W] or [B, H, W]; None for everywhere."""
 
     def read(self, window: Window) -> np.ndarray:
         """A window of the cube, float32 [B, H, W]."""
@@ -150,6 +238,37 @@ class Measured:
         """That of the measurement."""
         return self.noisy.level
 
+    @property
+    def valid(self) -> np.ndarray | None:
+        """Where both were measured, [H, W] or [B, H, W]; None for everywhere."""
+        masks = [part.valid for part in (self.noisy, self.clean) if part is not None]
+        there = [mask for mask in masks if mask is not None]
+        return None if not there else there[0] if len(there) == 1 else there[0] & there[1]
+
+
+def describe_share(valid: np.ndarray) -> str:
+    """How much of a mask is not valid, in words."""
+    count = valid.size - int(np.count_nonzero(valid))
+    what = "pixels" if valid.ndim == 2 else "values"
+    return f"{count} of {valid.size} {what} ({100 * count / valid.size:.3g} %)"
+
+
+def fill_invalid(cube: np.ndarray, valid: np.ndarray) -> None:
+    """Gives what is not valid in a cube [B, H, W] the median of its band's valid rest, or 0.
+
+    Of an even number of values it is the larger one of the middle: whole numbers stay so.
+    """
+    for index, band in enumerate(cube):
+        here = valid if valid.ndim == 2 else valid[index]
+        measured = band[here]
+        middle = measured.size // 2
+        band[~here] = np.partition(measured, middle)[middle] if measured.size else 0
+
+
+def _is_wide(dtype: np.dtype) -> bool:
+    """Whether float32 cannot hold all numbers of a type."""
+    return dtype.itemsize > (4 if dtype.kind == "f" else 2)
+
 
 def scale_to_unit(
     values: np.ndarray,
@@ -162,10 +281,19 @@ def scale_to_unit(
     """Maps ``values * gain + offset`` so that ``low`` becomes 0 and ``high`` 1; float32.
 
     It is written to ``out``, or new. Of values as they are (offset 0, gain 1), it is
-    (values - low) / (high - low) to the last bit.
+    (values - low) / (high - low) to the last bit of float32; of those that float32 cannot hold, in
+    double precision first.
     """
     unit = np.empty(values.shape, np.float32) if out is None else out
-    unit[...] = values
-    unit -= np.float32((low - offset) / gain)
-    unit /= np.float32((high - low) / gain)
+    _to_unit(values, (low - offset) / gain, (high - low) / gain, unit)
     return unit
+
+
+def _to_unit(values: np.ndarray, zero: float, span: float, out: np.ndarray) -> None:
+    """Writes (values - zero) / span to ``out``, float32."""
+    if _is_wide(values.dtype):
+        out[...] = (values.astype(np.float64) - zero) / span
+        return
+    out[...] = values
+    out -= np.float32(zero)
+    out /= np.float32(span)

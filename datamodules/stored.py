@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from scipy import ndimage
 
+from datamodules.atomic_write import atomic_write
 from datamodules.scene import DataError, Scene, View, Window, scale_to_unit
 from datamodules.source import Source
 
@@ -72,6 +73,7 @@ def store_scene(
     wavelengths: Any,
     excerpt: Excerpt,
     source: Source,
+    valid: np.ndarray | None = None,
 ) -> None:
     """Writes a scene's arrays and manifest aside and renames them: the folder is whole or absent.
 
@@ -82,12 +84,14 @@ def store_scene(
         wavelengths: Band centres in nm [B], or None.
         excerpt: What is kept.
         source: What it was made from.
+        valid: Which pixels hold measurements, [H, W]; None for all.
 
     Raises:
         DataError: If the excerpt does not lie within the scene.
     """
     rows, columns = excerpt.box(*cube.shape[1:])
     kept = cube[:, rows, columns]
+    mask = None if valid is None else valid[rows, columns]
     aside = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -101,21 +105,30 @@ def store_scene(
         "source": asdict(source),
     }
     try:
-        manifest["arrays"] = [_store_array(aside, kept, scale) for scale in excerpt.scales]
+        manifest["arrays"] = [_store_array(aside, kept, mask, scale) for scale in excerpt.scales]
         write_manifest(aside, manifest)
         replace_folder(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _store_array(folder: Path, values: np.ndarray, scale: float) -> dict[str, Any]:
-    """Writes values [B, H, W] at one scale; gives the manifest's entry."""
+def _store_array(
+    folder: Path, values: np.ndarray, valid: np.ndarray | None, scale: float
+) -> dict[str, Any]:
+    """Writes values [B, H, W] at one scale, and their mask; gives the manifest's entry."""
     if scale != 1:
         values = np.stack([ndimage.zoom(band, scale) for band in values])
     counts, offset, gain = _to_counts(values)
     file = f"scale_{scale:g}.npy"
     np.save(folder / file, counts)
-    return {"file": file, "shape": values.shape, "offset": offset, "gain": gain}
+    entry = {"file": file, "shape": values.shape, "offset": offset, "gain": gain}
+    if valid is None:
+        return entry
+    if scale != 1:  # where nothing that is not valid has a part in the splines
+        valid = ndimage.zoom((~valid).astype(np.float32), scale, order=1) < 1e-3
+        valid = ndimage.binary_erosion(valid, np.ones((3, 3)), border_value=1)
+    np.save(folder / f"valid_{scale:g}.npy", valid)
+    return entry | {"valid": f"valid_{scale:g}.npy"}
 
 
 def replace_folder(aside: Path, folder: Path) -> None:
@@ -146,9 +159,8 @@ def bytes_kept(shape: tuple[int, int, int], excerpt: Excerpt) -> int:
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Writes it aside and renames it."""
-    aside = folder / f"{MANIFEST}.part"
-    aside.write_text(json.dumps(manifest, indent=1) + "\n")
-    aside.replace(folder / MANIFEST)
+    with atomic_write(folder / MANIFEST) as aside:
+        aside.write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -159,6 +171,11 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         arrays = {array["file"]: 2 * math.prod(array["shape"]) for array in manifest["arrays"]}
+        arrays |= {
+            array["valid"]: math.prod(array["shape"][1:])
+            for array in manifest["arrays"]
+            if "valid" in array
+        }
         whole = all((folder / file).stat().st_size > size for file, size in arrays.items())
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None  # not there, not JSON, or not what we write
@@ -184,6 +201,7 @@ class StoredScene:
         level: 0 for the full scale, 1 for the next smaller, ...
         scene_range: Smallest and largest value of the publisher's whole scene.
         kept_range: Those of what is stored.
+        mask: The file that tells which pixels hold measurements; None where all do.
     """
 
     name: str
@@ -200,6 +218,16 @@ class StoredScene:
     low: float | None = None
     high: float | None = None
     clip: bool = False
+    mask: Path | None = None
+
+    @property
+    def valid(self) -> np.ndarray | None:
+        """Which pixels of the box hold measurements, [H, W]; None where all do."""
+        if self.mask is None:
+            return None
+        _, height, width = self.shape
+        rows = slice(self.top, self.top + height)
+        return _map(self.mask)[rows, self.left : self.left + width]
 
     def crop(self, rows: slice, columns: slice) -> Self:
         """A box of it, in its rows and columns."""
@@ -250,9 +278,10 @@ class StoredScene:
             values = self._counts(everything).astype(np.float32)
             values *= np.float32(self.gain)
             values += np.float32(self.offset)
-            return Scene.from_raw(self.name, values, self.wavelengths)
+            return Scene.from_raw(self.name, values, self.wavelengths, valid=self.valid)
         cube = self.read(everything)
-        return Scene(self.name, cube, self.wavelengths, self.low, self.high - self.low)
+        gain, valid = self.high - self.low, self.valid
+        return Scene(self.name, cube, self.wavelengths, self.low, gain, valid)
 
     def _counts(self, window: Window) -> np.ndarray:
         """A view of the counts, turned to [B, H, W]."""
@@ -296,6 +325,7 @@ def open_scene(folder: Path) -> list[StoredScene]:
             tuple(manifest["kept_range"]),
             None if wavelengths is None else np.array(wavelengths),
             level,
+            mask=folder / array["valid"] if "valid" in array else None,
         )
         for level, array in enumerate(manifest["arrays"])
     ]

@@ -19,11 +19,12 @@ class JoinedScenes(EvaluationSet):
         self.items = [
             item._replace(dataset=name) for name, scenes in sets.items() for item in scenes.items
         ]
+        self.cubes = [cube for scenes in sets.values() for cube in scenes.cubes]
 
     def __getitem__(self, index: int) -> Batch:
         """One scene under one case."""
         scenes, place = self.places[index]
-        return scenes[place] | {"index": index}
+        return scenes[place] | {"index": index, "dataset": self.items[index].dataset}
 
 
 class TestSets(HSIDataModule):

@@ -139,6 +139,10 @@ class BandScaledScene:
         """Of the scene."""
         return self.scene.level
 
+    @property
+    def valid(self) -> None:
+        """All of it."""
+
     def read(self, window: Window) -> np.ndarray:
         """A window of it, float32 [B, H, W]."""
         low, high = self.low[window[0]], self.high[window[0]]

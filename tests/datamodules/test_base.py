@@ -146,7 +146,7 @@ def test_a_batch_is_the_clean_patches_with_noise_of_their_cases_and_seeds():
         expected = corrupt(clean[i : i + 1], [case], seeds[i : i + 1])[0]
         assert torch.equal(out["noisy"][i], expected)
         assert (expected != clean[i]).float().mean() > 0.9
-    assert out.keys() == {"clean", "noisy", "name", "case", "index"}
+    assert out.keys() == {"clean", "noisy", "dataset", "name", "case", "index"}
 
 
 def test_the_default_training_mix_comes_in_equal_shares_also_on_each_scene():
@@ -255,7 +255,7 @@ def test_validation_scenes_come_once_per_case_whatever_the_epoch(stage):
 def test_the_noise_of_validation_is_made_after_the_transfer_and_follows_from_names():
     module = ready("validate", evaluation_seed=5, val_noise=["mixture"])
     (batch,) = module.val_dataloader()
-    facts = {"name", "case", "index", "offset", "gain"}
+    facts = {"dataset", "name", "case", "index", "offset", "gain"}
     assert batch.keys() == {"clean", "seed"} | facts
     out = module.on_after_batch_transfer(batch, 0)
     assert out.keys() == {"clean", "noisy"} | facts
@@ -425,3 +425,20 @@ def test_options_that_cannot_work_are_named(options, message):
 def test_a_patch_that_does_not_fit_is_refused_before_training(options):
     with pytest.raises(DataError, match=r"scene train_0: .*5x8x9"):
         ready("fit", **options)
+
+
+def test_cubes_alone_go_to_the_device_where_double_precision_may_be_unknown():
+    module = ready("validate", val_noise=["mixture"])
+    (batch,) = module.val_dataloader()
+    moved = module.transfer_batch_to_device(dict(batch), torch.device("meta"), 0)
+    at = {key for key, value in moved.items() if isinstance(value, torch.Tensor) and value.is_meta}
+    assert at == {"clean", "seed"}
+    assert moved["offset"].dtype == torch.float64
+    assert moved["name"] == batch["name"]
+
+
+def test_batches_say_which_dataset_they_are_of():
+    module = ready("fit")
+    for loader in (module.train_dataloader(), module.val_dataloader(), module.test_dataloader()):
+        batch = next(iter(loader))
+        assert batch["dataset"] == [module.name] * len(batch["index"])

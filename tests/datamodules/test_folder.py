@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from datamodules import DataError, Folder, Scene, write_scene
+from datamodules.folder import REFERENCE
 
 torch.set_num_threads(1)
 
@@ -168,3 +169,113 @@ def test_a_missing_folder_and_too_few_scenes_are_told(tmp_path):
     write(tmp_path / "one.mat")
     with pytest.raises(DataError, match="1 scenes"):
         Folder(str(tmp_path))
+
+
+def test_what_cannot_be_a_cube_is_no_scene_and_told_once(cubes):
+    import scipy.io
+    from PIL import Image
+
+    scipy.io.savemat(cubes / "zz_gt.mat", {"gt": np.zeros((20, 18), "u1")})
+    (cubes / "quick").mkdir()
+    for number in range(3):
+        colours = np.random.default_rng(number).integers(0, 255, (8, 8, 3)).astype("u1")
+        Image.fromarray(colours).save(cubes / "quick" / f"view{number}.png")
+    (cubes / "one").mkdir()
+    Image.fromarray(np.zeros((8, 8), "u1")).save(cubes / "one" / "look.png")
+    write(cubes / "DARKREF_a.img")
+    write(cubes / "WHITEREF_a.img")
+    write_scene(Scene("mask", cube(0)[:1]), cubes / "mask.npz")
+    (cubes / "a.txt").write_text("a note")
+    (cubes / "lonely.raw").write_bytes(b"123")
+    with pytest.warns(UserWarning, match="no scene: ") as told:
+        data = opened(cubes, "fit", patches_per_epoch=4)
+    assert data.splits == {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
+    said = " ".join(str(w.message) for w in told if "no scene" in str(w.message))
+    for words in (
+        "DARKREF_a.hdr",
+        "WHITEREF_a.hdr: a dark or white reference of the camera",
+        "zz_gt.mat: found no array",
+        "quick: ",
+        "one: 1 PNG files here",
+        "mask.npz: has a single band",
+        "lonely.raw: numbers without an ENVI header beside them",
+    ):
+        assert words in said
+    assert "a.txt" not in said
+
+
+def test_files_of_one_name_in_two_folders_are_two_scenes(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "root"))
+    own = tmp_path / "own"
+    for number, place in enumerate(("x/day/s", "y/day/s", "y/t", "y/u", "y/v")):
+        write(own / f"{place}.npz", number)
+    data = opened(own, "fit", patches_per_epoch=4)
+    assert data.splits == {"train": ["t", "u", "v"], "val": ["x/day/s"], "test": ["y/day/s"]}
+    truth = cube(1)
+    expected = (truth - truth.min()) / (truth.max() - truth.min())
+    np.testing.assert_array_equal(data.scenes("test")[0].load().cube, expected)
+
+
+def test_nodata_and_bad_bands_touch_neither_training_nor_measures(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "root"))
+    own = tmp_path / "own"
+    own.mkdir()
+    edge = np.zeros((20, 18), bool)
+    edge[:9] = True
+    for number, name in enumerate("abc"):
+        values = cube(number)
+        values[:, edge] = -9999
+        values.astype("<f4").tofile(own / f"{name}.img")
+        (own / f"{name}.hdr").write_text(
+            "ENVI\nsamples = 18\nlines = 20\nbands = 6\ndata type = 4\ninterleave = bsq\n"
+            "byte order = 0\ndata ignore value = -9999\nbbl = {1, 1, 0, 1, 1, 1}\n"
+            "wavelength = {400, 450, 500, 550, 600, 650}\n"
+        )
+    with pytest.warns(UserWarning, match="a.hdr.*162 of 360 pixels"):
+        data = opened(own, "fit", patches_per_epoch=40, test_noise=["mixture"])
+    good = [0, 1, 3, 4, 5]
+    there = cube(0)[good][:, ~edge]
+    low, high = there.min(), there.max()
+    scaled = np.sort(((there - low) / (high - low)).ravel())
+    for batch in data.train_dataloader():
+        values = batch["clean"].numpy()
+        assert values.min() >= 0
+        assert np.isin(values.round(5), scaled.round(5)).all()
+    (batch,) = data.test_dataloader()
+    assert batch["clean"].shape == (1, 5, 20, 18)
+    assert batch["wavelengths"].tolist() == [[400, 450, 550, 600, 650]]
+    assert np.array_equal(batch["valid"][0].numpy(), ~edge)
+    there = cube(2)[good][:, ~edge]
+    found = batch["clean"][0].numpy()[:, ~edge]
+    np.testing.assert_allclose(found, (there - there.min()) / np.ptp(there), atol=1e-6)
+    assert torch.isfinite(batch["clean"]).all()
+
+
+def test_nodata_may_be_said_for_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "root"))
+    own = tmp_path / "own"
+    for number, name in enumerate("abc"):
+        write(own / f"{name}.npz", number)
+    data = opened(own, "test", nodata=cube(2)[0, 0, 0], test_noise=["mixture"])
+    (batch,) = data.test_dataloader()
+    assert not batch["valid"][0, 0, 0]
+    plain = opened(own, "test", test_noise=["mixture"])
+    assert "valid" not in next(iter(plain.test_dataloader()))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_reference"),
+    [
+        ("DARKREF_100", True),
+        ("WHITEREF_100", True),
+        ("whiteReference", True),
+        ("capture_dark_ref", True),
+        ("WHITEDARKREF_1", True),
+        ("scene_white", True),
+        ("REFLECTANCE_100", False),
+        ("white_house", False),
+        ("darkness", False),
+    ],
+)
+def test_references_of_cameras_are_known_by_their_names(name, is_reference):
+    assert bool(REFERENCE.search(name)) == is_reference

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datamodules import DataError, IndianPines
-from datamodules.indian_pines import load_scene
+from datamodules.indian_pines import load_scene, repair
 
 LOW, HIGH = 955, 9604  # of the whole file
 
@@ -46,7 +46,7 @@ def test_wavelengths_are_in_nm_one_a_band(whole):
 
 
 def test_the_three_blocks_are_the_columns_of_the_scene_each_once(whole):
-    module = IndianPines()
+    module = IndianPines(protocol="as_published")
     blocks = {split: module.scenes(split) for split in ("train", "val", "test")}
     cubes = [scene.cube for (scene,) in blocks.values()]
     assert [cube.shape[2] for cube in cubes] == [89, 24, 32]
@@ -54,6 +54,52 @@ def test_the_three_blocks_are_the_columns_of_the_scene_each_once(whole):
     assert all(scene.gain == HIGH - LOW for (scene,) in blocks.values())
     # Noise depends on the name: with one name, validation and test would share its draws.
     assert len({scene.name for (scene,) in blocks.values()}) == 3
+
+
+def test_the_damage_of_the_file_is_repaired_where_it_can_be_told(raw):
+    published = raw.transpose(2, 0, 1).astype("uint16")
+    repaired = repair(published)
+    changed = repaired != published
+    assert set(np.unique(repaired[changed] - published[changed])) == {768}
+    assert set(np.unique(published[changed] >> 8)) == {0x0A}
+    assert changed.mean() == pytest.approx(0.028, abs=0.001)
+    assert changed.any(axis=(1, 2)).sum() == 84
+    # A damaged band stands out: it is unlike its neighbours.
+    worst = changed.sum(axis=(1, 2)).argmax()
+
+    def unlike(cube):
+        middle = cube[worst].astype(float) - (cube[worst - 1] + cube[worst + 1].astype(float)) / 2
+        return middle.std()
+
+    assert unlike(repaired) < 0.5 * unlike(published)
+
+
+def test_a_scene_that_is_damaged_on_purpose_is_repaired():
+    rng = np.random.default_rng(0)
+    spectra = 4500 + 3500 * np.sin(np.linspace(0, 5, 40)[:, None] + np.linspace(0, 2, 4))
+    true = np.tensordot(spectra, rng.dirichlet(np.ones(4), (30, 30)), (1, 2)) + rng.normal(
+        0, 8, (40, 30, 30)
+    )
+    true = true.round().astype("uint16")
+    damaged = np.where(true >> 8 == 0x0D, true - 768, true).astype("uint16")
+    doubtful = damaged >> 8 == 0x0A
+    wrong = repair(damaged) != true
+    assert (damaged != true).sum() > 500
+    assert wrong[doubtful].mean() < 0.01
+    assert not wrong[~doubtful].any()
+
+
+def test_the_repaired_scene_is_kept_and_a_damaged_copy_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    first = load_scene(repaired=True)
+    (kept,) = tmp_path.glob("indian_pines/prepared/repaired-*.npy")
+    monkeypatch.setattr("datamodules.indian_pines.repair", None)
+    assert np.array_equal(load_scene(repaired=True).cube, first.cube)
+    monkeypatch.undo()
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    kept.write_bytes(kept.read_bytes()[:999])
+    assert np.array_equal(load_scene(repaired=True).cube, first.cube)
+    assert np.load(kept).shape == (200, 145, 145)
 
 
 def test_full_tests_on_the_middle_of_the_scene(whole):

@@ -37,6 +37,8 @@ def write_mat(path, cube):
     with h5py.File(path, "w") as file:
         file["data"] = cube.transpose(1, 2, 0).T
         file["rgb"] = np.zeros((3, *cube.shape[1:][::-1]))
+        for variable in file.values():
+            variable.attrs["MATLAB_class"] = np.bytes_("double")
 
 
 def check(cube, scene):

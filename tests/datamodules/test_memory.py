@@ -27,7 +27,7 @@ def anonymous():
 torch.set_num_threads(1)
 folders = sorted(Path(sys.argv[1]).iterdir())[: int(sys.argv[2])]
 scenes = [level.scaled(0, 4095) for folder in folders for level in open_scene(folder)]
-patches = GridPatches(scenes, PatchShape(31, 64, 64), ["mixture"], 0, [64])
+patches = GridPatches(scenes, PatchShape(31, 64, 64), ["mixture"], 0, [64], "d")
 before = anonymous()
 seen = set()
 for number in range(800):

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from datamodules.patches import PatchGrid, PatchShape, Turn, random_window
+from datamodules.patches import PatchGrid, PatchShape, Turn, free_places, random_window
 from datamodules.scene import DataError
 
 # The pixels [[0, 1], [2, 3]], flipped and rotated.
@@ -119,3 +119,50 @@ def test_the_bands_of_a_grid_start_anywhere_with_equal_chances():
     counts = Counter(grid.window(0, rng)[1][0].start for rng in rngs)
     assert counts.keys() == {0, 1, 2}
     assert min(counts.values()) > 240
+
+
+HOLES = np.ones((9, 11), bool)
+HOLES[4, 5] = HOLES[0, 10] = False
+
+
+@pytest.mark.parametrize("per_band", [False, True])
+def test_patches_of_valid_pixels_alone_are_drawn_equally_often(per_band):
+    shape = PatchShape(2, 3, 4)
+    valid = HOLES
+    if per_band:
+        valid = np.ones((5, 9, 11), bool)
+        valid[1, 4, 5] = valid[3, 0, 10] = False
+    free = free_places(valid, shape)
+    expected = {
+        (row, column)
+        for row, column in product(range(7), range(8))
+        if HOLES[row : row + 3, column : column + 4].all()
+    }
+    assert {tuple(place) for place in np.argwhere(free).tolist()} == expected
+    places = np.flatnonzero(free)
+    rngs = map(np.random.default_rng, range(200 * len(places)))
+    windows = [random_window((5, 9, 11), shape, rng, places) for rng in rngs]
+    counts = Counter((rows.start, columns.start) for _, rows, columns in windows)
+    assert counts.keys() == expected
+    assert min(counts.values()) > 120
+    assert max(counts.values()) < 290
+    assert {bands.start for bands, _, _ in windows} == {0, 1, 2, 3}
+    assert all(rows.stop - rows.start == 3 for _, rows, _ in windows)
+
+
+def test_without_holes_patches_may_begin_anywhere():
+    assert free_places(None, PatchShape(1, 3, 3)) is None
+    assert free_places(np.ones((9, 11), bool), PatchShape(1, 3, 3)) is None
+
+
+def test_a_grid_leaves_out_the_places_with_holes():
+    shape = PatchShape(2, 3, 3)
+    grid = PatchGrid([(2, 9, 11), (2, 6, 6)], shape, [2, 3], [free_places(HOLES, shape), None])
+    places = [grid.window(place, np.random.default_rng(0)) for place in range(len(grid))]
+    first = {(rows.start, columns.start) for cube, (_, rows, columns) in places if cube == 0}
+    assert first == {
+        (row, column)
+        for row, column in product(range(0, 7, 2), range(0, 9, 2))
+        if HOLES[row : row + 3, column : column + 3].all()
+    }
+    assert sum(cube == 1 for cube, _ in places) == 4

@@ -494,7 +494,8 @@ def as_mat(scene):
     with io.BytesIO() as file:
         with h5py.File(file, "w", userblock_size=512) as opened:
             values = cube_of(scene)[:, ::-1].astype(np.float64)
-            opened.create_dataset("rad", data=values)
+            item = opened.create_dataset("rad", data=values)
+            item.attrs["MATLAB_class"] = np.bytes_("double")
         return file.getvalue()
 
 

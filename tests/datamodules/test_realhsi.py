@@ -121,7 +121,7 @@ def test_training_patches_are_pairs_of_one_place_and_not_clamped(prepared):
     module.setup("fit")
     (batch,) = module.train_dataloader()
     batch = module.on_after_batch_transfer(batch, 0)
-    assert batch.keys() == {"clean", "noisy", "name", "case", "index"}
+    assert batch.keys() == {"clean", "noisy", "dataset", "name", "case", "index"}
     assert batch["clean"].shape == batch["noisy"].shape == (6, 31, 128, 128)
     assert (set(batch["name"]), set(batch["case"])) == ({"12"}, {"real"})
     counts = (batch["clean"] * 4096).round(), (batch["noisy"] * 4096 / 50).round()

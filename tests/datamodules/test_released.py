@@ -114,3 +114,25 @@ def test_damaged_files_are_named(tmp_path, arrays, message):
     scipy.io.savemat(tmp_path / "x.mat", arrays)
     with pytest.raises(DataError, match=message):
         opened(tmp_path).test_set[0]
+
+
+@pytest.mark.parametrize("square", [True, False])
+def test_files_with_the_bands_first_are_told_from_their_sizes(tmp_path, square):
+    clean = np.random.default_rng(0).random((6, 40, 40 if square else 30))
+    noisy = add_noise(clean, "gaussian50", seed=1)
+    folder = tmp_path / "icvl" / "icvl_50"
+    folder.mkdir(parents=True)
+    scipy.io.savemat(folder / "a.mat", {"input": noisy, "gt": clean})
+    if square:
+        with pytest.warns(UserWarning, match=r"a.mat: read as 6 bands x 40 x 40 \(axes='BHW'"):
+            data = opened(tmp_path / "icvl")
+    else:
+        with pytest.warns(UserWarning, match=r"read as 30 bands x 6 x 40 .*say axes="):
+            opened(tmp_path / "icvl")
+        data = opened(tmp_path / "icvl", axes="BHW")
+    np.testing.assert_array_equal(data.test_set[0]["clean"].numpy(), clean.astype(np.float32))
+    scipy.io.savemat(folder / "a.mat", {"input": noisy, "gt": clean, "sigma": np.full(6, 50.0)})
+    found = opened(tmp_path / "icvl").test_set[0]["clean"]  # a sigma a band tells how many
+    np.testing.assert_array_equal(found.numpy(), clean.astype(np.float32))
+    with pytest.raises(DataError, match=r"data\.axes is 'CHW'"):
+        opened(tmp_path / "icvl", axes="CHW")

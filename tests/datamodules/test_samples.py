@@ -58,7 +58,7 @@ def corner(patch):
 @pytest.mark.parametrize("patches", [RandomPatches, GridPatches])
 def test_a_patch_follows_from_seed_and_number_in_any_order(patches):
     def all_of(numbers, seed=3):
-        dataset = patches(scenes_of((9, 11), (6, 8)), SHAPE, CASES, seed, [2])
+        dataset = patches(scenes_of((9, 11), (6, 8)), SHAPE, CASES, seed, [2], "d")
         return {number: content(dataset[number]) for number in numbers}
 
     forward = all_of(range(100))
@@ -96,7 +96,7 @@ def test_patches_of_prepared_scenes_are_the_same_from_any_number_of_workers(
 
 def test_an_epoch_of_the_grid_has_every_place_once_and_the_next_another_order():
     scenes = scenes_of((8, 10), (4, 4), (12, 6))
-    dataset = GridPatches(scenes, SHAPE, CASES, 3, [2])
+    dataset = GridPatches(scenes, SHAPE, CASES, 3, [2], "d")
     places = {
         int(scene.cube[0, row, column])
         for scene in scenes
@@ -109,14 +109,14 @@ def test_an_epoch_of_the_grid_has_every_place_once_and_the_next_another_order():
     assert all(sorted(epoch) == sorted(places) for epoch in epochs)
     assert all(one != other for one, other in pairwise(epochs))
     assert len({tuple(epoch) for epoch in epochs}) == 4
-    other = GridPatches(scenes, SHAPE, CASES, 4, [2])
+    other = GridPatches(scenes, SHAPE, CASES, 4, [2], "d")
     assert [corner(other[n]["clean"]) for n in range(size)] not in epochs
 
 
 def test_scenes_and_levels_have_equal_chances_and_so_have_their_places(tmp_path):
     levels = stored_levels(tmp_path, "big", known(64, 48))
     scenes = [*levels[:2], *stored_levels(tmp_path, "small", known(8, 8))[:1]]
-    dataset = RandomPatches(scenes, PatchShape(3, 6, 6), CASES, 0, [2, 1, 1])
+    dataset = RandomPatches(scenes, PatchShape(3, 6, 6), CASES, 0, [2, 1, 1], "d")
     chosen = Counter()
     tops = Counter()
     for number in range(1500):
@@ -133,23 +133,23 @@ def test_scenes_and_levels_have_equal_chances_and_so_have_their_places(tmp_path)
 
 def test_levels_too_small_for_a_patch_are_left_out_but_whole_scenes_are_not(tmp_path):
     scenes = stored_levels(tmp_path, "a", known(16, 20))  # 16 x 20, 8 x 10, 4 x 5
-    dataset = GridPatches(scenes, PatchShape(3, 8, 8), CASES, 0, [8, 2, 1])
+    dataset = GridPatches(scenes, PatchShape(3, 8, 8), CASES, 0, [8, 2, 1], "d")
     assert [scene.level for scene in dataset.scenes] == [0, 1]
     assert len(dataset.grid) == 2 * 2 + 1 * 2
     with pytest.raises(DataError, match="scene a: a patch of 3x17x8"):
-        GridPatches(scenes, PatchShape(3, 17, 8), CASES, 0, [8, 2, 1])
+        GridPatches(scenes, PatchShape(3, 17, 8), CASES, 0, [8, 2, 1], "d")
 
 
 def test_strides_are_those_of_the_levels(tmp_path):
     scenes = stored_levels(tmp_path, "a", known(16, 20))
-    dataset = GridPatches(scenes, SHAPE, CASES, 0, [4, 2, 1])
+    dataset = GridPatches(scenes, SHAPE, CASES, 0, [4, 2, 1], "d")
     assert (dataset.grid.rows, dataset.grid.columns) == ([4, 3, 1], [5, 4, 2])
 
 
 @pytest.mark.parametrize("patches", [RandomPatches, GridPatches])
 def test_a_patch_has_consecutive_bands_from_anywhere_of_the_spectrum(patches):
     cube = np.broadcast_to(np.arange(7, dtype=np.float32)[:, None, None], (7, 6, 6))
-    dataset = patches([Scene("s", cube)], SHAPE, CASES, 0, [1])
+    dataset = patches([Scene("s", cube)], SHAPE, CASES, 0, [1], "d")
     seen = Counter()
     for number in range(600):
         spectrum = dataset[number]["clean"][:, 0, 0].tolist()
@@ -192,11 +192,11 @@ def measured(*names, clean=True, size=(9, 11)):
 
 @pytest.mark.parametrize("patches", [RandomPatches, GridPatches])
 def test_measured_pairs_are_cut_and_turned_alike(patches):
-    dataset = patches(measured("a", "b"), PatchShape(2, 4, 4), CASES, 0, [3])
+    dataset = patches(measured("a", "b"), PatchShape(2, 4, 4), CASES, 0, [3], "d")
     turned = 0
     for number in range(60):
         sample = dataset[number]
-        assert sample.keys() == {"clean", "noisy", "name", "case", "index"}
+        assert sample.keys() == {"clean", "noisy", "dataset", "name", "case", "index"}
         assert (sample["case"], sample["name"] in ("a", "b")) == ("real", True)
         assert torch.equal(sample["noisy"], sample["clean"] + 0.25)
         turned += not torch.equal(sample["clean"].flatten().sort()[0], sample["clean"].flatten())
@@ -213,7 +213,7 @@ def test_measured_scenes_come_once_whatever_the_noise_cases():
     ]
     known_scene, unknown = dataset[3], dataset[4]
     assert torch.equal(known_scene["noisy"], known_scene["clean"] + 0.25)
-    assert unknown.keys() == {"noisy", "name", "case", "index", "offset", "gain"}
+    assert unknown.keys() == {"noisy", "dataset", "name", "case", "index", "offset", "gain"}
 
 
 def test_a_reference_of_another_size_is_refused():
@@ -301,3 +301,41 @@ def test_a_whole_tile_is_the_scene():
     assert Tile().of(cube).shape == cube.shape
     edges = [Tile(top=i / 3, bottom=(i + 1) / 3).of(cube).shape[1] for i in range(3)]
     assert sum(edges) == 7
+
+
+# Pixels without a measurement
+
+HOLED = np.ones((20, 24), bool)
+HOLED[:9] = False
+
+
+def test_training_patches_hold_valid_pixels_alone(tmp_path):
+    cube = known(20, 24)
+    excerpt = Excerpt(scales=(1.0, 0.5))
+    store_scene(tmp_path / "s", "s", cube, None, excerpt, Source("", 0, 0, ""), HOLED)
+    levels = [level.scaled(0.0, 1.0) for level in open_scene(tmp_path / "s")]
+    assert np.array_equal(levels[0].valid, HOLED)
+    assert levels[1].valid.shape == (10, 12)
+    assert not levels[1].valid[:6].any()  # the splines reach a little further
+    assert levels[1].valid[6:].all()
+    assert np.array_equal(levels[0].crop(slice(7, 11), slice(2, 5)).valid, HOLED[7:11, 2:5])
+    for kind in (RandomPatches, GridPatches):
+        patches = kind(levels, SHAPE, CASES, 1, (2, 2), "toy")
+        for number in range(40):
+            level_0 = patches[number]["clean"].numpy()
+            rows = (level_0 % (20 * 24)) // 24  # of the whole scene; a smaller copy blends them
+            assert rows.min() >= 8.5
+    with pytest.raises(DataError, match="scene s: no 12 x 12 pixels without nodata"):
+        RandomPatches(levels, PatchShape(3, 12, 12), CASES, 1, (2, 2), "toy")
+
+
+def test_whole_scenes_tell_which_pixels_are_valid():
+    cube = known(20, 24) / 2000
+    scene = Scene("s", cube, valid=HOLED)
+    tiles = (Tile(), Tile("_right", left=0.5))
+    whole, right = NoisyScenes([scene], ["mixture"], "toy", 1, tiles)
+    assert np.array_equal(whole["valid"].numpy(), HOLED)
+    assert np.array_equal(right["valid"].numpy(), HOLED[:, 12:])
+    assert "valid" not in NoisyScenes([Scene("s", cube)], ["mixture"], "toy", 1)[0]
+    measured = Measured(noisy=Scene("s", cube, valid=HOLED), clean=Scene("s", cube))
+    assert np.array_equal(NoisyScenes([measured], [], "toy", 1)[0]["valid"].numpy(), HOLED)

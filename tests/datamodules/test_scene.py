@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from datamodules.scene import DataError, Scene
+from datamodules.scene import DataError, DataNote, Scene
 
 
 def raw(dtype="uint16", low=955, high=9604):
@@ -56,13 +56,62 @@ def test_a_crop_keeps_name_scale_and_wavelengths():
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
-def test_broken_values_are_counted_and_located(broken):
+def test_broken_values_are_counted_and_left_out(broken):
     file = raw("float32")
+    before = file.copy()
     file[0, 2, 1] = file[1, 0, 0] = file[1, 2, 3] = broken
-    with pytest.raises(
-        DataError, match=r"scene s: 3 of 24 values are NaN or Inf.* band 0, row 2, column 1;"
-    ):
-        Scene.from_raw("s", file)
+    with pytest.warns(DataNote, match=r"scene s: 3 of 24 values \(12.5 %\) are NaN or infinite"):
+        scene = Scene.from_raw("s", file)
+    assert scene.valid.shape == (2, 3, 4)
+    assert np.argwhere(~scene.valid).tolist() == [[0, 2, 1], [1, 0, 0], [1, 2, 3]]
+    there = before[scene.valid]
+    assert (scene.offset, scene.gain) == (there.min(), np.ptp(there))
+    expected = (there - there.min()) / np.ptp(there)
+    np.testing.assert_array_equal(scene.cube[scene.valid], expected)
+    assert scene.cube[1, 0, 0] == np.sort(scene.cube[1][scene.valid[1]])[5]  # of 10 the sixth
+    back = scene.in_file_units()
+    assert np.isnan(back[~scene.valid]).all()
+    np.testing.assert_allclose(back[scene.valid], there, rtol=1e-6)
+
+
+def test_the_same_pixels_of_all_bands_are_a_mask_of_pixels():
+    file = raw("float32")
+    file[:, 1, 2] = np.nan
+    with pytest.warns(DataNote, match=r"1 of 12 pixels \(8.33 %\)"):
+        scene = Scene.from_raw("s", file)
+    assert np.argwhere(~scene.valid).tolist() == [[1, 2]]
+    part = scene.crop(slice(1, 3), slice(2, 4))
+    assert part.valid.tolist() == [[False, True], [True, True]]
+
+
+def test_bad_bands_have_no_part_in_the_range():
+    file = np.concatenate([np.full((1, 3, 4), -5000), raw("int32")])
+    scene = Scene.from_raw("s", file, bad_bands=[0])
+    assert (scene.offset, scene.gain) == (955, 9604 - 955)
+    assert scene.cube[1:].min() == 0
+    np.testing.assert_array_equal(scene.in_file_units("int32"), file)
+
+
+def test_a_cube_without_a_measurement_is_refused():
+    with pytest.raises(DataError, match="scene s: no value is valid"):
+        Scene.from_raw("s", np.full((2, 3, 4), np.nan))
+    with pytest.raises(DataError, match="scene s: no value is valid"):
+        Scene.from_raw("s", raw(), bad_bands=[0, 1])
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64"])
+def test_integers_of_24_bits_come_back_exactly(dtype):
+    low = 0 if dtype[0] == "u" else -(2**23)
+    values = np.random.default_rng(0).integers(low, low + 2**24, (3, 40, 50)).astype(dtype)
+    values[0, 0, :2] = low, low + 2**24 - 1
+    np.testing.assert_array_equal(Scene.from_raw("s", values).in_file_units(dtype), values)
+
+
+@pytest.mark.parametrize(("dtype", "low", "span"), [("f4", -3, 7), ("f4", 0, 1e-3), ("f8", 1e9, 1)])
+def test_floats_come_back_within_a_step_of_the_range(dtype, low, span):
+    values = (low + span * np.random.default_rng(0).random((3, 40, 50))).astype(dtype)
+    back = Scene.from_raw("s", values).in_file_units("f8")
+    assert np.abs(back - values).max() <= np.spacing(np.float32(np.ptp(values)))
 
 
 def test_a_constant_cube_is_refused():

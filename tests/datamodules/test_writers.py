@@ -19,9 +19,7 @@ def scene(raw=RAW, wavelengths=NM):
 
 
 def need(ending):
-    if ending in (".hdr", ".img", ".raw"):
-        pytest.importorskip("spectral", reason="the extra [envi] is not installed")
-    elif ending == ".exr":
+    if ending == ".exr":
         pytest.importorskip("OpenEXR", reason="the extra [exr] is not installed")
     elif ending == ".pix":
         pytest.importorskip("rasterio", reason="the extra [geo] is not installed")
@@ -39,10 +37,7 @@ def test_every_format_is_read_back_in_the_files_units(tmp_path, ending):
     path = write_scene(scene(), str(tmp_path / "new" / f"toy{ending}"))
     cube, wavelengths = read_cube(path)
     same(cube)
-    if ending in (".npy", ".tif", ".pix"):
-        assert wavelengths is None
-    else:
-        np.testing.assert_allclose(wavelengths, NM, rtol=1e-12)
+    np.testing.assert_allclose(wavelengths, NM, rtol=1e-11)
     again = read_scene(path)
     assert again.name == "toy"
     np.testing.assert_allclose(again.cube, scene().cube, rtol=0, atol=1e-6)
@@ -53,13 +48,7 @@ def test_wavelengths_may_be_unknown_and_bands_many(tmp_path, ending):
     need(ending)
     many = RAW.transpose(2, 0, 1)  # 9 bands of 5 x 7
     path = tmp_path / f"toy{ending}"
-    if ending == ".npy":
-        with pytest.raises(DataError, match=r"toy.npy: .*9 bands of 5 x 7.*axes="):
-            write_scene(scene(many, None), path)
-        write_scene(scene(many, None), path, axes="BHW")
-        cube, wavelengths = read_cube(path, axes="BHW")
-    else:
-        cube, wavelengths = read_cube(write_scene(scene(many, None), path))
+    cube, wavelengths = read_cube(write_scene(scene(many, None), path))
     same(cube, many)
     assert wavelengths is None
 
