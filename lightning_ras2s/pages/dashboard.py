@@ -1,4 +1,4 @@
-"""All runs on one local page: ``python -m lightning_ras2s.pages.dashboard``.
+"""All runs on one local page: ``ras2s dashboard``.
 
 It listens on 127.0.0.1 alone, and hands out the pages of the runs and nothing else.
 """
@@ -21,8 +21,8 @@ from urllib.parse import quote, unquote_to_bytes
 
 from lightning_ras2s.evaluation import DIGITS, Row, mean
 from lightning_ras2s.pages.report import write_report
-from lightning_ras2s.pages.run_folder import RUNS, RunFolder, find_runs
 from lightning_ras2s.pages.template import duration, moment, render
+from lightning_ras2s.runs.folder import RUNS, RunFolder, find_runs
 
 ADDRESS = "127.0.0.1"
 OURS = (ADDRESS, "localhost")  # under any other name a foreign page has led the browser here
@@ -64,7 +64,7 @@ def _row_or_excuse(run: RunFolder, runs: Path) -> dict[str, Any]:
             "name": name,
             "place": "",
             "cells": dict.fromkeys(COLUMNS, Cell("", "")) | known,
-            "report": _link(run.path / "report.html", runs),
+            "report": _link(run.report_file, runs),
             "inspectors": [],
         }
 
@@ -78,13 +78,13 @@ def _row(path: Path, runs: Path, changed: int) -> dict[str, Any]:
         "name": place,
         "place": "" if place.parent == Path(run.experiment) else place,
         "cells": _cells(run),
-        "report": _link(path / "report.html", runs),
+        "report": _link(run.report_file, runs),
         "inspectors": [(page.stem, _link(page, runs)) for page in run.inspectors],
     }
 
 
 def _cells(run: RunFolder) -> dict[str, Cell]:
-    ours = [row for row in run.scenes if row["method"] == run.scenes[-1]["method"]]
+    ours = [row for row in run.scenes if row["method"] == run.method]
     cases = ", ".join(dict.fromkeys(str(row["noise_case"]) for row in ours))
     started, seconds = run.started, run.seconds
     cells = (
@@ -157,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
         if address == "/":
             return write_dashboard(self.runs).encode(errors="replace")
         for run in find_runs(self.runs):
-            if address == _address(run.path / "report.html", self.runs):
+            if address == _address(run.report_file, self.runs):
                 return fresh_report(run).read_bytes()
             for inspector in run.inspectors:
                 if address == _address(inspector, self.runs):
@@ -170,7 +170,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def fresh_report(run: RunFolder) -> Path:
     """The report of a run, written anew if it is older than what it shows."""
-    page = run.path / "report.html"
+    page = run.report_file
     with _writing:
         if not page.exists() or page.stat().st_mtime_ns < run.changed:
             write_report(run.path)
@@ -198,9 +198,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 2 for a mistake of the user's, which is told in one line on stderr.
     """
-    parser = argparse.ArgumentParser(
-        "python -m lightning_ras2s.pages.dashboard", description=__doc__
-    )
+    parser = argparse.ArgumentParser("ras2s dashboard", description=__doc__)
     parser.add_argument("--runs", type=Path, default=RUNS, help="their folder")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args(args)

@@ -1,4 +1,4 @@
-"""The page of a run: ``python -m lightning_ras2s.pages.report [runs/<experiment>/<time>]``.
+"""The page of a run: ``ras2s report [runs/<experiment>/<time>]``.
 
 ``report.html`` is one file that opens from disk and needs no network: the numbers, the pictures,
 the curves, and what was run. Whatever the run has not left is left out.
@@ -15,10 +15,11 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from datamodules.atomic_write import atomic_write
 from lightning_ras2s.pages.curves import curves
 from lightning_ras2s.pages.result_tables import datasets
-from lightning_ras2s.pages.run_folder import RECORDS, RESULTS, RUNS, RunFolder, find_runs
 from lightning_ras2s.pages.template import render
+from lightning_ras2s.runs.folder import INSPECTOR, RECORDS, RESULTS, RUNS, RunFolder, find_runs
 
 LAST = "last"
 STAGES = {"test": "Test scenes", "val": "Validation scenes"}
@@ -59,14 +60,12 @@ def write_report(run: Path) -> Path:
     Raises:
         ReportError: If the folder holds no run.
     """
-    page = run / "report.html"
-    aside = run / f"report.{os.getpid()}.part"
     folder = checked(run)
     changed = folder.changed
-    aside.write_text(render_report(folder), encoding="utf-8", errors="replace")
-    os.utime(aside, ns=(changed, changed))
-    aside.replace(page)
-    return page
+    with atomic_write(folder.report_file) as aside:
+        aside.write_text(render_report(folder), encoding="utf-8", errors="replace")
+        os.utime(aside, ns=(changed, changed))
+    return folder.report_file
 
 
 def render_report(run: RunFolder) -> str:
@@ -75,10 +74,10 @@ def render_report(run: RunFolder) -> str:
         "report.html",
         run=run,
         record=run.record,
-        datasets=datasets(run.means, run.scenes, run.config),
+        datasets=datasets(run.means, run.scenes, run.method, run.config),
         stages=stages(run.pictures),
         inspectors=[
-            (path.stem, f"inspector/{quote(os.fsencode(path.name))}") for path in run.inspectors
+            (path.stem, f"{INSPECTOR}/{quote(os.fsencode(path.name))}") for path in run.inspectors
         ],
         curves=curves(run.metrics),
     )
@@ -149,7 +148,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 2 for a mistake of the user's, which is told in one line on stderr.
     """
-    parser = argparse.ArgumentParser("python -m lightning_ras2s.pages.report", description=__doc__)
+    parser = argparse.ArgumentParser("ras2s report", description=__doc__)
     parser.add_argument("run", nargs="?", default=LAST, help="the run's folder; last: the newest")
     run = parser.parse_args(args).run
     try:

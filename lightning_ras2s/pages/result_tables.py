@@ -39,23 +39,26 @@ class Case:
 
     Attributes:
         name: Of the noise case.
-        rows: The run's methods; the network's is the last.
+        rows: The run's methods.
+        own: The method of the run's network.
         paper: All rows of the paper, empty where it has none.
     """
 
     name: str
     rows: list[Row]
+    own: str
     paper: list[Row]
 
     @property
     def best(self) -> Row:
         """The row of the method with the highest PSNR; the network's if others are its equals."""
-        return max(reversed(self.rows), key=lambda row: _or_lowest(float(row["psnr_db"])))
+        rows = [self.network, *self.rows]  # max takes the first of equals
+        return max(rows, key=lambda row: _or_lowest(float(row["psnr_db"])))
 
     @property
     def network(self) -> Row:
         """The row of the network."""
-        return self.rows[-1]
+        return next((row for row in self.rows if row["method"] == self.own), self.rows[-1])
 
     @property
     def gain(self) -> float | None:
@@ -105,12 +108,13 @@ class Dataset:
         return [case for case in self.cases if case.paper]
 
 
-def datasets(means: Sequence[Row], scenes: Sequence[Row], config: str) -> list[Dataset]:
+def datasets(means: Sequence[Row], scenes: Sequence[Row], own: str, config: str) -> list[Dataset]:
     """Groups the rows of an evaluation.
 
     Args:
         means: One row for each dataset, noise case and method.
         scenes: The rows of the scenes, to be counted.
+        own: The method of the run's network.
         config: The run's ``config.yaml``; it tells whether the test is the paper's.
     """
     found, papers = [], paper_tests(config)
@@ -120,6 +124,7 @@ def datasets(means: Sequence[Row], scenes: Sequence[Row], config: str) -> list[D
             Case(
                 case,
                 [row for row in ours if row["noise_case"] == case],
+                own,
                 paper_rows(name, case) if name in papers else [],
             )
             for case in dict.fromkeys(str(row["noise_case"]) for row in ours)

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import datamodules.samples
-from lightning_ras2s import HSIDenoiser, checkpoints, cli
+from lightning_ras2s import HSIDenoiser, cli
+from lightning_ras2s.runs import checkpoints
 
 
 def strike_at(owner, name, fault, number):

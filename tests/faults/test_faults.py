@@ -9,7 +9,7 @@ from subprocess import TimeoutExpired
 
 import pytest
 
-from lightning_ras2s.checkpoints import check
+from lightning_ras2s.runs.checkpoints import check
 from tests.faults.training import Training, kill
 
 KEPT = {"best.ckpt", "last.ckpt", "previous.ckpt"}
@@ -64,11 +64,10 @@ def test_ten_kills_at_random_moments(folder, untouched, number):
     except TimeoutExpired:
         kill(process)
     training.end(process)
-    if (training.run / "config.yaml").exists():
-        if (training.run / "checkpoints").exists():
-            assert_whole(training)
+    if list(training.run.glob("checkpoints/*.ckpt")):
+        assert_whole(training)
         assert_goes_on(training, untouched)
-    else:  # it was killed before it was a run
+    else:  # it was killed before its first checkpoint
         assert training.fit() == 0
         assert training.result() == untouched
 
@@ -76,7 +75,9 @@ def test_ten_kills_at_random_moments(folder, untouched, number):
 def test_one_training_killed_ten_times(folder, untouched):
     training, rng = Training(folder, "ten_kills"), random.Random(0)
     assert training.fit(fault="SIGKILL training_step 3") == -signal.SIGKILL
-    for _ in range(9):
+    assert training.go_on() == 2  # there is nothing yet to go on from
+    assert training.fit(fault="SIGKILL training_step 13") == -signal.SIGKILL
+    for _ in range(8):
         place, most = rng.choice([("training_step", 9), ("validation_step", 2), ("written", 3)])
         fault = f"SIGKILL {place} {rng.randint(1, most)}"
         assert training.go_on(fault=fault) in (-signal.SIGKILL, 0)

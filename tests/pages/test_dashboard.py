@@ -232,7 +232,8 @@ def test_ctrl_c_ends_it_quietly(runs):
         [
             sys.executable,
             "-m",
-            "lightning_ras2s.pages.dashboard",
+            "lightning_ras2s",
+            "dashboard",
             "--runs",
             str(runs),
             "--port",

@@ -10,8 +10,8 @@ from lightning_ras2s.pages import report
 from lightning_ras2s.pages.curves import charts_of
 from lightning_ras2s.pages.report import ReportError, write_report
 from lightning_ras2s.pages.result_tables import paper_tests
-from lightning_ras2s.pages.run_folder import RunFolder, find_runs
 from lightning_ras2s.pages.template import duration
+from lightning_ras2s.runs.folder import RunFolder, find_runs
 from tests.pages.toy_run import (
     CONFIG,
     METRICS,

@@ -1,32 +1,42 @@
-"""What a run has left in its folder. What is missing or half written is empty, never an error."""
+"""The folder of a run: where each of its files is, what they say, and how a new one is made."""
 
 import csv
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from io import StringIO
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from lightning_ras2s.evaluation import MEAN, Row
 from lightning_ras2s.metrics import METRICS
 
-RUNS = Path("runs")
-RECORDS = ("run.json", "config.yaml")  # either makes a folder a run
-RESULTS = ("metrics.csv", "evaluation.csv")
-PARTS = {"wandb", "checkpoints", "pictures", "inspector", "denoised"}  # not runs, and can be large
+RUNS = Path("runs")  # holds a folder for each experiment
+
+CONFIG, RECORD = "config.yaml", "run.json"  # either makes a folder a run
+METRICS_FILE, EVALUATION, REPORT = "metrics.csv", "evaluation.csv", "report.html"
+TRACEBACK = "traceback.txt"
+CHECKPOINTS, PICTURES, INSPECTOR = "checkpoints", "pictures", "inspector"
+DENOISED, WANDB = "denoised", "wandb"
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+
+RECORDS = (RECORD, CONFIG)
+RESULTS = (METRICS_FILE, EVALUATION)
+PARTS = {CHECKPOINTS, PICTURES, INSPECTOR, DENOISED, WANDB}  # not runs, and can be large
 TIME = "%Y-%m-%d_%H-%M-%S"
 NAMES = ("dataset", "noise_case", "method", "scene")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder, read when asked.
+    """A run's folder, read when asked. What is missing or half written is empty, never an error.
 
     Args:
         path: The folder.
@@ -34,11 +44,70 @@ class RunFolder:
 
     path: Path
 
+    # Where things are
+
+    @property
+    def config_file(self) -> Path:
+        """The whole configuration."""
+        return self.path / CONFIG
+
+    @property
+    def record_file(self) -> Path:
+        """What was run, on what, and how it ended."""
+        return self.path / RECORD
+
+    @property
+    def evaluation_file(self) -> Path:
+        """The rows of the test's table."""
+        return self.path / EVALUATION
+
+    @property
+    def report_file(self) -> Path:
+        """The run's page."""
+        return self.path / REPORT
+
+    @property
+    def traceback_file(self) -> Path:
+        """Where the error came from that ended it."""
+        return self.path / TRACEBACK
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def wandb(self) -> Path:
+        """What W&B keeps."""
+        return self.path / WANDB
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run has begun in it."""
+        return any((self.path / name).is_file() for name in RECORDS)
+
+    @property
+    def weights(self) -> Path | None:
+        """The best checkpoint, or else the last; None without any."""
+        names = [self.checkpoints / name for name in (BEST, LAST, PREVIOUS)]
+        return next((path for path in names if path.is_file()), None)
+
+    def discard(self) -> None:
+        """Removes it, and the folders of its experiment and of all runs where they are empty."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):
+            for above in self.path.parents:
+                if RUNS.name not in above.parts:
+                    break
+                above.rmdir()
+
+    # What they say
+
     @cached_property
     def record(self) -> dict[str, Any]:
         """``run.json``: what was run, on what, and how it ended."""
         try:
-            record = json.loads(self._text("run.json"))
+            record = json.loads(self._text(RECORD))
         except (ValueError, RecursionError):
             return {}
         return record if isinstance(record, dict) else {}
@@ -46,14 +115,14 @@ class RunFolder:
     @cached_property
     def config(self) -> str:
         """``config.yaml``."""
-        return self._text("config.yaml")
+        return self._text(CONFIG)
 
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
         """The rows of ``metrics.csv``, each with the columns that it has a number for."""
         return [
             {name: float(cell) for name, cell in row.items() if _is_number(cell)}
-            for row in self._rows("metrics.csv")
+            for row in self._rows(METRICS_FILE)
         ]
 
     @cached_property
@@ -62,7 +131,7 @@ class RunFolder:
         return [
             {name: row[name] for name in NAMES}
             | {m: float(row[m]) if _is_number(row.get(m)) else math.nan for m in METRICS}
-            for row in self._rows("evaluation.csv")
+            for row in self._rows(EVALUATION)
             if all(row.get(name) for name in NAMES)
         ]
 
@@ -75,6 +144,12 @@ class RunFolder:
     def scenes(self) -> list[Row]:
         """The rows of the evaluation that are not means."""
         return [row for row in self.evaluation if row["scene"] != MEAN]
+
+    @property
+    def method(self) -> str:
+        """The run's own network, as the evaluation calls it; empty without one."""
+        last = self.scenes[-1]["method"] if self.scenes else ""  # as runs were written once
+        return str(self.record.get("method") or last)
 
     @property
     def best_validation(self) -> dict[str, float]:
@@ -118,18 +193,18 @@ class RunFolder:
     @property
     def pictures(self) -> list[Path]:
         """``pictures/<stage>/<topic>_<name>.png``."""
-        return sorted(self.path.glob("pictures/*/*.png"))
+        return sorted(self.path.glob(f"{PICTURES}/*/*.png"))
 
     @property
     def inspectors(self) -> list[Path]:
         """``inspector/*.html``."""
-        return sorted(self.path.glob("inspector/*.html"))
+        return sorted(self.path.glob(f"{INSPECTOR}/*.html"))
 
     @property
     def changed(self) -> int:
         """When the newest of the files that a report shows was written, in ns."""
         files = [self.path / name for name in (*RECORDS, *RESULTS)]
-        files += [self.path / "pictures", self.path / "inspector"]
+        files += [self.path / PICTURES, self.path / INSPECTOR]
         files += [*self.pictures, *self.inspectors]
         return max((file.stat().st_mtime_ns for file in files if file.exists()), default=0)
 
@@ -146,6 +221,23 @@ class RunFolder:
             yield from csv.DictReader(StringIO(whole, newline=""))
 
 
+def names_for(folder: Path) -> Iterator[Path]:
+    """A folder's name, then the same with _2, _3, ... behind it."""
+    return chain([folder], (folder.with_name(f"{folder.name}_{n}") for n in count(2)))
+
+
+def make_folder(wanted: Path) -> Path:
+    """Makes a new folder of this name or, where it is taken, of the next one.
+
+    Of two runs that begin at once, each has its own.
+    """
+    for folder in names_for(wanted):
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise AssertionError  # the names do not end
+
+
 def find_runs(folder: Path) -> list[RunFolder]:
     """All runs in a folder at any depth, the newest first; each once, though links lead to it."""
     runs, seen = [], set()
@@ -156,7 +248,7 @@ def find_runs(folder: Path) -> list[RunFolder]:
             continue
         seen.add(real)
         is_run = any(name in files for name in RECORDS)
-        skipped = PARTS if is_run else {"wandb"}
+        skipped = PARTS if is_run else {WANDB}
         folders[:] = [name for name in folders if name not in skipped]
         if is_run:
             runs.append(RunFolder(Path(path)))

@@ -13,7 +13,7 @@ def warn_once(line: str, stacklevel: int = 3) -> None:
 
 
 @contextmanager
-def unessential(what: str, errors: type[Exception] = OSError) -> Iterator[None]:
+def best_effort(what: str, errors: type[Exception] = OSError) -> Iterator[None]:
     """Turns errors into a warning, once for each message.
 
     Args:
@@ -23,4 +23,5 @@ def unessential(what: str, errors: type[Exception] = OSError) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        warn_once(f"{what} ({type(error).__name__}: {error}); the run goes on", 4)
+        line = next(iter(str(error).splitlines()), "")
+        warn_once(f"{what} ({type(error).__name__}: {line}); the run goes on", 4)

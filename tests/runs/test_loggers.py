@@ -7,8 +7,8 @@ import warnings
 import pytest
 import torch
 
-from lightning_ras2s.loggers import MetricsFile, Wandb
-from lightning_ras2s.unessential import unessential, warn_once
+from lightning_ras2s.runs.best_effort import best_effort, warn_once
+from lightning_ras2s.runs.loggers import MetricsFile, Wandb
 
 
 @pytest.fixture(autouse=True)
@@ -106,9 +106,9 @@ def test_a_row_half_written_to_a_full_disk_is_written_over(tmp_path):
 
 def test_only_the_errors_that_are_meant_are_unessential():
     full = r"no picture \(OSError: full\); the run goes on"
-    with pytest.warns(UserWarning, match=full), unessential("no picture"):
+    with pytest.warns(UserWarning, match=full), best_effort("no picture"):
         raise OSError("full")
-    with pytest.raises(ValueError, match="a bug"), unessential("no picture"):
+    with pytest.raises(ValueError, match="a bug"), best_effort("no picture"):
         raise ValueError("a bug")
 
 

@@ -8,13 +8,15 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.fabric.loggers.logger import _DummyExperiment
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
-from lightning_ras2s.unessential import unessential
-from lightning_ras2s.whole_files import written_aside
+from datamodules.atomic_write import atomic_write
+from lightning_ras2s.runs.best_effort import best_effort, warn_once
+from lightning_ras2s.runs.folder import METRICS_FILE
 
 
 class MetricsFile(CSVLogger):
@@ -35,7 +37,7 @@ class MetricsFile(CSVLogger):
     def experiment(self) -> "_Table":
         """Writes the file."""
         if self._experiment is None:
-            self._experiment = _Table(Path(self.log_dir, "metrics.csv"))  # type: ignore[assignment]
+            self._experiment = _Table(Path(self.log_dir, METRICS_FILE))  # type: ignore[assignment]
         return self._experiment  # type: ignore[return-value]
 
     def log_hyperparams(self, params: Any = None) -> None:
@@ -66,7 +68,7 @@ class _Table:
         """Writes what waits; where that fails, it goes on waiting."""
         if not self.waiting:
             return
-        with unessential(f"{self.path} cannot be written"):
+        with best_effort(f"{self.path} cannot be written"):
             columns = sorted({*self.columns}.union(*self.waiting))
             if self._size and columns == self.columns:
                 self._append(_text(columns, self.waiting))
@@ -83,7 +85,7 @@ class _Table:
         self._size += len(text)
 
     def _rewrite(self, text: bytes) -> None:
-        with written_aside(self.path) as aside:
+        with atomic_write(self.path) as aside:
             aside.write_bytes(text)
         self._size = len(text)
 
@@ -116,6 +118,8 @@ def _read(path: Path) -> list[Row]:
 class Wandb(WandbLogger):
     """W&B's logger, for which no training ends: it goes offline where there is no connection.
 
+    Where W&B cannot be had at all, one warning says so, and nothing is logged there.
+
     Args:
         project: W&B's project.
         save_dir: The run's folder.
@@ -125,29 +129,66 @@ class Wandb(WandbLogger):
     def __init__(
         self, project: str = "lightning_ras2s", save_dir: str = ".", **kwargs: Any
     ) -> None:
-        super().__init__(project=project, save_dir=save_dir, **kwargs)
+        self._experiment: Any
+        try:
+            super().__init__(project=project, save_dir=save_dir, **kwargs)
+        except ModuleNotFoundError as error:  # then Lightning's has nothing that it needs
+            warn_once(f"W&B keeps no logs ({error}); the run goes on")
+            self._experiment = _DummyExperiment()
+            self._prefix, self._save_dir = "", save_dir
+            self._log_model, self._checkpoint_callbacks = False, {}
+            self._project_name = self._name = self._id = None
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
         """The run of W&B."""
+        if self._experiment is None:
+            self._experiment = _DummyExperiment()  # unless it can be had
+            with best_effort("W&B keeps no logs", Exception):
+                self._experiment = self._begun()
+        return self._experiment
+
+    def _begun(self) -> Any:
         import wandb
 
-        if self._experiment is None and wandb.run is None:
-            with unessential("W&B cannot be reached, keeps the run on disk", wandb.Error):
-                return super().experiment
-            wandb.teardown()
-            wandb.setup(wandb.Settings(mode="offline"))
-        return super().experiment
+        options = {name: value for name, value in self._wandb_init.items() if value is not None}
+        run: Any = wandb.run
+        if run is None:
+            Path(str(self._save_dir)).mkdir(parents=True, exist_ok=True)
+            try:
+                run = wandb.init(**options)
+            except wandb.Error as error:
+                said = next(iter(str(error).splitlines()), "")
+                warn_once(f"W&B cannot be reached, keeps the run on disk ({said}); the run goes on")
+                wandb.teardown()
+                wandb.setup(wandb.Settings(mode="offline"))
+                run = wandb.init(**options)
+        if hasattr(run, "define_metric"):  # not one that is switched off
+            run.define_metric("trainer/global_step")
+            run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        return run
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
         """Logs the configuration, or warns."""
-        with unessential("W&B takes no configuration", Exception):
+        if isinstance(self.experiment, _DummyExperiment):
+            return
+        with best_effort("W&B takes no configuration", Exception):
             super().log_hyperparams(params)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Logs numbers, or warns."""
-        with unessential("W&B takes no numbers", Exception):
+        with best_effort("W&B takes no numbers", Exception):
             super().log_metrics(metrics, step)
+
+
+def wandb_loggers(loggers: Iterable[Logger]) -> list[WandbLogger]:
+    """Those of W&B, without one that W&B cannot be had for; none begins its run because of this."""
+    return [
+        logger
+        for logger in loggers
+        if isinstance(logger, WandbLogger)
+        and not isinstance(getattr(logger, "_experiment", None), _DummyExperiment)
+    ]

@@ -6,38 +6,41 @@ import platform
 import shutil
 import subprocess
 from datetime import datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import WandbLogger
 
-from lightning_ras2s.unessential import unessential
-from lightning_ras2s.whole_files import written_aside
+from datamodules.atomic_write import atomic_write
+from lightning_ras2s.runs.best_effort import best_effort
+from lightning_ras2s.runs.folder import RUNS, RunFolder
+from lightning_ras2s.runs.loggers import wandb_loggers
 
-FILE = "run.json"
-RUNS = "runs"  # holds a folder for each experiment
 SOFTWARE = ("torch", "lightning", "torchmetrics", "wandb", "numpy")
 
 
 def start(
-    run_dir: Path, command: str, trainer: L.Trainer, checkpoint: str | None = None
+    run: RunFolder,
+    experiment: str,
+    command: str,
+    trainer: L.Trainer,
+    going_on: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Writes the record of a run that begins, or goes on, and returns it.
 
     Args:
-        run_dir: The run's folder; its parent is named after the experiment.
+        run: The run.
+        experiment: Its name.
         command: The command line.
         trainer: Tells the hardware, the data and the run of W&B.
-        checkpoint: What it goes on from.
+        going_on: From which checkpoint and step it goes on, and with which overrides.
     """
-    before = read(run_dir)
+    before = read(run) if going_on else {}
     record = {
-        "experiment": run_dir.absolute().parent.name,
+        "experiment": before.get("experiment", experiment),
         "command": before.get("command", command),
-        "process": os.getpid(),
         "started": before.get("started", _now()),
         "resumed": before.get("resumed", []),
         "finished": None,
@@ -45,35 +48,40 @@ def start(
         "error": None,
         "git_commit": git_commit(),
         "hardware": hardware(trainer),
-        "software": {"python": platform.python_version()} | {p: version(p) for p in SOFTWARE},
+        "software": {"python": platform.python_version()} | {p: _version(p) for p in SOFTWARE},
         "data": data_facts(trainer),
+        "method": _method(trainer),
         "wandb": _wandb_run(trainer),
     }
-    if before:
-        going_on = {"time": _now(), "checkpoint": checkpoint, "command": command}
-        record["resumed"] = [*record["resumed"], going_on]
-    _write(run_dir / FILE, record)
-    if run_dir.absolute().parents[1].name == RUNS:
-        with written_aside(_pointer(run_dir.absolute().parent)) as aside:
-            aside.write_text(run_dir.name)
+    if going_on:
+        again = {"time": _now(), "command": command} | going_on
+        record["resumed"] = [*record["resumed"], again]
+    _write(run, record)
     return record
 
 
-def read(run_dir: Path) -> dict[str, Any]:
-    """The record of a run; empty without one."""
-    path = run_dir / FILE
-    return json.loads(path.read_text()) if path.is_file() else {}
+def read(run: RunFolder) -> dict[str, Any]:
+    """The record of a run as it is now; empty without one."""
+    return RunFolder(run.path).record
 
 
-def latest(experiment: Path) -> Path | None:
-    """The run of an experiment that was begun last; None if it is not there any more, or none was.
+def note_latest(run: RunFolder) -> None:
+    """Makes a training the one that ``RESUME=last`` means, if it lies below ``runs``."""
+    experiment = run.path.absolute().parent
+    if experiment.parent.name == RUNS.name:
+        with atomic_write(_pointer(experiment)) as aside:
+            aside.write_text(run.path.name)
+
+
+def latest(experiment: Path) -> RunFolder | None:
+    """The training of an experiment that was begun last; None if it is not there, or none was.
 
     Args:
         experiment: ``runs/<experiment>``.
     """
     pointer = _pointer(experiment)
-    run_dir = experiment / pointer.read_text() if pointer.is_file() else None
-    return run_dir if run_dir is not None and run_dir.is_dir() else None
+    path = experiment / pointer.read_text() if pointer.is_file() else None
+    return RunFolder(path) if path is not None and path.is_dir() else None
 
 
 def _pointer(experiment: Path) -> Path:
@@ -81,21 +89,16 @@ def _pointer(experiment: Path) -> Path:
     return experiment.with_name(f"{experiment.name}.latest")
 
 
-def update(run_dir: Path, **facts: Any) -> None:
+def update(run: RunFolder, **facts: Any) -> None:
     """Puts facts into the record of a run; without a record it does nothing."""
-    if record := read(run_dir):
-        _write(run_dir / FILE, record | facts)
+    if record := read(run):
+        _write(run, record | facts)
 
 
-def is_own(run_dir: Path) -> bool:
-    """Whether this very process has begun the run: not an earlier one, nor another rank."""
-    return read(run_dir).get("process") == os.getpid()
-
-
-def finish(run_dir: Path, status: str, error: str | None = None) -> None:
+def finish(run: RunFolder, status: str, error: str | None = None) -> None:
     """Notes how a run has ended, and when: finished, stopped (by a signal) or failed."""
-    with unessential(f"{run_dir}: its end is not noted"):
-        update(run_dir, status=status, error=error, finished=_now())
+    with best_effort(f"{run.path}: its end is not noted"):
+        update(run, status=status, error=error, finished=_now())
 
 
 def hardware(trainer: L.Trainer) -> dict[str, str | int | float]:
@@ -135,6 +138,13 @@ def git_commit() -> str | None:
     return result.stdout.strip() or None
 
 
+def _method(trainer: L.Trainer) -> str | None:
+    """The label of the run's own network, as in its evaluation."""
+    module = getattr(trainer, "lightning_module", None)
+    method = getattr(module, "method", None)
+    return None if method is None else method.label
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -145,10 +155,9 @@ def _processor() -> str:
 
 
 def _wandb_run(trainer: L.Trainer) -> dict[str, str | None] | None:
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            run = logger.experiment
-            return None if run.disabled else {"id": run.id, "url": run.url}
+    for logger in wandb_loggers(trainer.loggers):
+        run = logger.experiment
+        return None if getattr(run, "disabled", False) else {"id": run.id, "url": run.url}
     return None
 
 
@@ -156,6 +165,13 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def _write(path: Path, record: dict[str, Any]) -> None:
-    with written_aside(path) as aside:
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _write(run: RunFolder, record: dict[str, Any]) -> None:
+    with atomic_write(run.record_file) as aside:
         aside.write_text(json.dumps(record, indent=2))

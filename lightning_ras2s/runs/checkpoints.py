@@ -10,12 +10,9 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from datamodules.atomic_write import atomic_write
+from lightning_ras2s.runs.folder import BEST, LAST, PREVIOUS
 from lightning_ras2s.weights import read_checkpoint
-from lightning_ras2s.whole_files import written_aside
-
-LAST = "last.ckpt"
-PREVIOUS = "previous.ckpt"  # the last one before
-BEST = "best.ckpt"
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -34,7 +31,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         """
         content = io.BytesIO()  # torch.save to a file hides the OSError of a full disk
         torch.save(checkpoint, content)
-        with written_aside(Path(path)) as aside, aside.open("wb") as file:
+        with atomic_write(Path(path)) as aside, aside.open("wb") as file:
             file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
