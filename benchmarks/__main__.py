@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from benchmarks import loading, network, training
+from benchmarks import loading, network, refinement, training
 
 Show = Callable[[dict[str, Any], Console], None]
 
@@ -29,6 +29,11 @@ def measure_training(quick: bool, output: Path) -> dict[str, Any]:
     return training.measure(training.QUICK if quick else training.Plan())
 
 
+def measure_refinement(quick: bool, output: Path) -> dict[str, Any]:
+    """+S against the network."""
+    return refinement.measure(refinement.QUICK if quick else refinement.Plan())
+
+
 def measure_loading(quick: bool, output: Path) -> dict[str, Any]:
     """Loading, in a folder that is gone afterwards."""
     with TemporaryDirectory(prefix="benchmark_") as folder:
@@ -38,6 +43,7 @@ def measure_loading(quick: bool, output: Path) -> dict[str, Any]:
 PARTS: dict[str, tuple[Callable[[bool, Path], dict[str, Any]], Show]] = {
     "network": (measure_network, network.show),
     "training": (measure_training, training.show),
+    "refinement": (measure_refinement, refinement.show),
     "loading": (measure_loading, loading.show),
 }
 

@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.timing import seconds, spread, tell
 from lightning_ras2s.graphs import GraphedNetwork
 from lightning_ras2s.networks import RAS2S, native
-from lightning_ras2s.weights import from_released
+from lightning_ras2s.networks.ras2s.released import from_released
 from tests.oracle import LiteralRAS2S
 
 Shape = tuple[int, int, int, int]  # N, B, H, W

@@ -3,28 +3,34 @@
 The spectra of a scene lie near a subspace of few dimensions. It is learned from the denoised cube
 and from what stands out of the noise in the difference; each pixel's noisy spectrum is fitted in it
 without its outliers; the images of coefficients are smoothed with the denoised cube's as pilot.
-Relatives: FastHyDe (Zhuang, Bioucas-Dias 2018: a denoiser on the images of a subspace) and the
-second step of BM3D (Dabov et al. 2007: Wiener with a pilot).
+Relative: FastHyDe (Zhuang, Bioucas-Dias 2018: a denoiser on the images of a subspace).
+
+Cubes are gone through in parts, some bands or some pixels at a time, and what is kept between is
+made by one function: with tensors that lie in files, a scene may be larger than the memory.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_ras2s.inference.noise_estimate import Noise, look_at_noise
+from lightning_ras2s.inference.noise_estimate import without_offsets
+from lightning_ras2s.inference.scene_statistics import ALL, Cubes, Factors, Moments, Noise, look
+from lightning_ras2s.inference.wiener import smooth
 
 ROUNDS = 3
 SMALLEST_SIDE, FEWEST_BANDS = 8, 3  # below, there is nothing to learn from
 DENOISED, MOST = 8, 64  # dimensions of the denoised cube; and in all
 PRIOR = 0.05  # weight of the denoised cube in the fit of a pixel
+STRONG_PRIOR = 1.0  # the same where the noise is correlated, and so as smooth as spectra are
 MANY = 24  # dimensions, above which masked values are filled in rather than left out
-BLOCK, MARGIN = 8, 7  # pixels of the Wiener filter's blocks, and of the mirrored border
-TOGETHER = 8  # images that are smoothed at once, to bound the memory
+LITTLE = 0.008  # noise below this share of the range is not refined again
 LEFT_IN = 0.002  # noise below this share of the range is left in
 OUTSIDE = 1 / 3  # share of the denoised cube outside the subspace that is given back
+
+New = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,9 +40,13 @@ class Learned:
     Attributes:
         sigma: Standard deviation of the noise of each band, [B], on the cube's scale.
         offsets: Of each band's columns, as stripes have them, [B, W].
-        outliers: Dead, saturated and impulsive values, which were left out, [B, H, W] bool.
+        outliers: Dead, saturated, impulsive and missing values, left out, [B, H, W] bool.
         subspace: Orthonormal directions of the spectra in units of sigma, [B, K].
         put_back: Share of the difference to the noisy cube that went back into each band, [B].
+        counted: Bands of few different values, as of photons, [B] bool.
+        error: Predicted RMS error of each refined band, [B]: that of the smoothed coefficients, as
+            a Wiener filter has it, and of the noise that was put back. A low estimate: what lies
+            outside the subspace is not in it.
     """
 
     sigma: Tensor
@@ -44,165 +54,265 @@ class Learned:
     outliers: Tensor
     subspace: Tensor
     put_back: Tensor
+    counted: Tensor
+    error: Tensor
 
 
 @torch.no_grad()
-def refine(noisy: Tensor, denoised: Tensor) -> tuple[Tensor, Learned | None]:
+def refine(
+    noisy: Tensor,
+    denoised: Tensor,
+    valid: Tensor | None = None,
+    repeats: int = 1,
+    trusted: bool = True,
+    new: New = torch.empty,
+) -> tuple[Tensor, Learned | None]:
     """Refines a denoised cube.
 
     Args:
-        noisy: [B, H, W] finite, on the scale on which it was denoised: its range is 0 to 1.
-        denoised: [B, H, W], what a denoiser made of it.
+        noisy: [B, H, W] floating, on the scale on which it was denoised: its range is 0 to 1.
+        denoised: [B, H, W], what a denoiser made of it, finite.
+        valid: [B, H, W] or [H, W] bool, the noisy values that count. NaN and infinite ones do not.
+        repeats: How often at most; the result is the next one's denoised cube, while that helps.
+        trusted: Of what the denoised cube has outside the subspace a third is given back, as weak
+            signals lie there. Repeated, that stays; or, with False, shrinks each time, for a
+            denoiser whose errors lie there.
+        new: Makes the tensors that are kept, called as ``torch.empty`` is.
 
     Returns:
-        The refined cube [B, H, W] float32, and what was learned. A cube of fewer than 3 bands, or
-        of a side under 8 pixels, comes back as it is, with None.
+        The refined cube [B, H, W] float32, finite also where noisy values are missing, and what was
+        learned. A cube of fewer than 3 bands, or of a side under 8 pixels, comes back as it was
+        denoised, with None.
 
     Raises:
-        ValueError: If the shapes differ, or are not [B, H, W].
+        ValueError: If the shapes differ or are not [B, H, W], ``denoised`` is not finite, or
+            ``repeats`` is less than 1.
     """
+    _check(noisy, denoised, valid, repeats)
+    bands, height, width = noisy.shape
+    if bands < FEWEST_BANDS or min(height, width) < SMALLEST_SIDE:
+        return denoised.float(), None
+    scene = Cubes(
+        noisy=noisy.flatten(1),
+        pilot=denoised.flatten(1),
+        reference=new(bands, height * width, dtype=torch.float32, device=noisy.device),
+        outliers=new(bands, height * width, dtype=torch.bool, device=noisy.device),
+        missing=_missing(noisy, valid, new),
+        size=(height, width),
+    )
+    learned = _refine_once(scene, ROUNDS, OUTSIDE, new)
+    for _ in range(repeats - 1):
+        if learned.sigma.median() < LITTLE or learned.counted.any():
+            break  # each time something is lost, and here it would not be made up for
+        pilot = new(*scene.reference.shape, dtype=torch.float32, device=noisy.device)
+        scene = replace(scene, pilot=pilot.copy_(scene.reference))
+        learned = _refine_once(scene, 1, 1.0 if trusted else OUTSIDE, new)
+    return scene.reference.view(noisy.shape), learned
+
+
+def _check(noisy: Tensor, denoised: Tensor, valid: Tensor | None, repeats: int) -> None:
     if noisy.shape != denoised.shape or noisy.ndim != 3:
         raise ValueError(
             f"refine: noisy {list(noisy.shape)} and denoised {list(denoised.shape)} must both be "
             "of one shape [B, H, W]"
         )
-    bands, *size = noisy.shape
-    if bands < FEWEST_BANDS or min(size) < SMALLEST_SIDE:
-        return denoised.float(), None
-    y, d = noisy.float().flatten(1), denoised.float().flatten(1)
-    reference, first_sigma = d, None
-    for _ in range(ROUNDS):
-        noise = look_at_noise(y, reference, first_sigma, size)
-        first_sigma = noise.first_sigma
-        mean = reference.mean(1, keepdim=True)
-        subspace = _subspace(reference, mean, noise)
-        reference = _denoise_in(subspace, reference, d, mean, noise, size)
-    refined, put_back = _give_back(reference, d, mean, subspace, noise)
-    shape = noisy.shape
-    learned = Learned(
-        noise.sigma[:, 0], noise.offsets, noise.outliers.view(shape), subspace, put_back[:, 0]
+    if valid is not None and valid.shape not in (noisy.shape, noisy.shape[1:]):
+        raise ValueError(
+            f"refine: valid {list(valid.shape)} must be [B, H, W] or [H, W], as the cube is: "
+            f"{list(noisy.shape)}"
+        )
+    if repeats < 1:
+        raise ValueError(f"refine: repeats is {repeats}; give at least 1")
+    if not all(bool(band.isfinite().all()) for band in denoised):
+        raise ValueError(
+            "refine: the denoised cube has values that are not finite; fill those of the noisy one "
+            "before it is denoised"
+        )
+
+
+def _missing(noisy: Tensor, valid: Tensor | None, new: New) -> Tensor | None:
+    """The values that do not count, [B, P] bool; None if all do."""
+    gaps = [not bool(band.isfinite().all()) for band in noisy]
+    if valid is None and not any(gaps):
+        return None
+    missing = new(len(noisy), noisy[0].numel(), dtype=torch.bool, device=noisy.device)
+    for number, band in enumerate(noisy):
+        there = band.isfinite()
+        if valid is not None:
+            there &= valid if valid.ndim == 2 else valid[number]
+        missing[number] = ~there.flatten()
+    return missing
+
+
+def _refine_once(scene: Cubes, rounds: int, outside: float, new: New) -> Learned:
+    """Leaves the refined cube in ``scene.reference``.
+
+    Args:
+        scene: Its pilot is refined.
+        rounds: Of noise, subspace, fit and smoothing.
+        outside: Share of the pilot outside the subspace that is given back.
+        new: Makes the tensors that are kept.
+    """
+    for window in scene.some_pixels():
+        scene.reference[:, window] = scene.pilot[:, window].float()
+    noise, pilot = look(scene, None, None)
+    fit, factors, risk = _denoise(scene, noise, pilot, pilot, new)
+    for _ in range(rounds - 1):
+        noise, moments = look(scene, factors, noise)
+        fit, factors, risk = _denoise(scene, noise, moments, pilot, new)
+    put_back = _give_back(scene, fit, noise, outside)
+    error = (factors.directions.square() @ risk[:, None] + put_back**2 * noise.sigma**2).sqrt()
+    shape = (scene.bands, *scene.size)
+    return Learned(
+        noise.sigma[:, 0],
+        noise.bands.offsets,
+        scene.outliers.view(shape),
+        fit.subspace,
+        put_back[:, 0],
+        noise.bands.counted[:, 0],
+        error[:, 0],
     )
-    return refined.view(shape), learned
+
+
+def _denoise(
+    scene: Cubes, noise: Noise, moments: Moments, pilot: Moments, new: New
+) -> tuple["_Fit", Factors, Tensor]:
+    """Fits and smooths the noisy data; the result is the next reference.
+
+    Returns:
+        The fit, the factors of the reference, and the mean square error of its coefficients, [K].
+    """
+    fit = _Fit.of(_subspace(moments, noise), moments.mean, pilot, noise)
+    fitted, piloted = _coefficients(scene, fit, noise, new)
+    result = new(*fitted.shape, dtype=torch.float32, device=fitted.device)
+    smoothed, risk = smooth(fitted, piloted, scene.size, result)
+    factors = Factors(fit.mean, fit.sigma * (fit.subspace @ fit.back), smoothed)
+    for window in scene.some_pixels():
+        scene.reference[:, window] = factors.cube(window)
+    return fit, factors, risk
 
 
 # ---------------------------------------------------------------------------------------- subspace
 
 
-def _subspace(reference: Tensor, mean: Tensor, noise: Noise) -> Tensor:
+def _subspace(moments: Moments, noise: Noise) -> Tensor:
     """Orthonormal directions [B, K], in units of sigma."""
-    bands, pixels = reference.shape
+    bands = len(noise.sigma)
     count = min(DENOISED, bands - 1)
-    white = (reference - mean) / noise.sigma
-    first = _eigenvectors(white)[1][:, -count:].flip(1)
-    residual = (noise.data - reference) / noise.sigma
-    residual = torch.where(noise.outliers, 0.0, residual)
-    residual = (residual - first @ (first.T @ residual)) * noise.plain
-    variances, others = _eigenvectors(residual)
+    scale = 1 / noise.sigma.double()
+    first = torch.linalg.eigh(scale * moments.reference * scale.T)[1][:, -count:].flip(1)
+    outside = torch.eye(bands, dtype=first.dtype, device=first.device) - first @ first.T
+    outside = noise.plain * outside  # what is not in the first, of the plain bands
+    residual = outside @ (scale * moments.residual * scale.T) @ outside.T
+    variances, others = torch.linalg.eigh(residual)
     # Marchenko and Pastur: the largest that noise alone would have.
-    edge = 1.1 * (1 + math.sqrt(max(int(noise.plain.sum()), 1) / pixels)) ** 2
+    edge = 1.1 * (1 + math.sqrt(max(int(noise.plain.sum()), 1) / moments.pixels)) ** 2
     more = min(int((variances > edge).sum()), MOST - count, bands - count)
-    if more <= 0:
-        return first
-    return torch.linalg.qr(torch.cat([first, others[:, -more:].flip(1)], 1))[0]
+    if more <= 0 or noise.is_correlated:
+        return first.float()
+    return torch.linalg.qr(torch.cat([first, others[:, -more:].flip(1)], 1))[0].float()
 
 
-def _eigenvectors(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Variances in ascending order, and their directions, [B] and [B, B]."""
-    gram = (values @ values.T).double() / values.shape[1]
-    variances, vectors = torch.linalg.eigh(gram)
-    return variances, vectors.float()
+@dataclass(frozen=True)
+class _Fit:
+    """From spectra to coefficients whose noise is 1, on the pilot's principal axes, and back."""
+
+    subspace: Tensor  # [B, K]
+    mean: Tensor  # [B, 1]
+    sigma: Tensor  # [B, 1]
+    prior: Tensor  # [K, K], weight of the pilot's coefficients
+    turned: Tensor  # [K, K], from coefficients to whitened ones on the axes
+    back: Tensor  # [K, K]
+
+    @classmethod
+    def of(cls, subspace: Tensor, mean: Tensor, pilot: Moments, noise: Noise) -> "_Fit":
+        """The fit of a scene whose pilot has these moments."""
+        share = (subspace.T * noise.kept[:, 0]) @ subspace
+        covariance = torch.linalg.inv(share)  # of the coefficients' noise
+        if noise.correlation is not None:
+            shared = subspace.T @ noise.correlation.float() @ subspace
+            covariance = covariance @ shared @ covariance
+        mixing = torch.linalg.cholesky(covariance).double()
+        whiten = torch.linalg.inv(mixing)
+        shift = (pilot.mean - mean).double()
+        onto = whiten @ (subspace / noise.sigma).double().T
+        axes = torch.linalg.eigh(onto @ (pilot.reference + shift @ shift.T) @ onto.T)[1].flip(1)
+        turned, back = (axes.T @ whiten).float(), (mixing @ axes).float()
+        prior = (STRONG_PRIOR if noise.is_correlated else PRIOR) * share
+        return cls(subspace, mean, noise.sigma, prior, turned, back)
+
+    def coefficients(self, cube: Tensor) -> Tensor:
+        """Of spectra [B, p], by projection: [K, p]."""
+        return self.subspace.T @ ((cube - self.mean) / self.sigma)
+
+    def outside(self, cube: Tensor) -> Tensor:
+        """What the subspace lacks of spectra [B, p]."""
+        white = (cube - self.mean) / self.sigma
+        return self.sigma * (white - self.subspace @ (self.subspace.T @ white))
 
 
-def _denoise_in(
-    subspace: Tensor, reference: Tensor, d: Tensor, mean: Tensor, noise: Noise, size: list[int]
-) -> Tensor:
-    """The cube of coefficients that are fitted to the data and smoothed, [B, P]."""
-    fitted, pilot, share = _fit(subspace, reference, d, mean, noise)
-    mixing = torch.linalg.cholesky(torch.linalg.inv(share))
-    whiten = torch.linalg.inv(mixing)
-    pilot = whiten @ pilot
-    axes = torch.linalg.svd(pilot @ pilot.T)[0]
-    smooth = _wiener(axes.T @ (whiten @ fitted), axes.T @ pilot, size)
-    return mean + noise.sigma * (subspace @ (mixing @ (axes @ smooth)))
+def _coefficients(scene: Cubes, fit: _Fit, noise: Noise, new: New) -> tuple[Tensor, Tensor]:
+    """Each pixel's, fitted without its outliers, and the pilot's; whitened, [K, P] each."""
+    dimensions = fit.subspace.shape[1]
+    device = fit.mean.device
+    fitted, piloted = (
+        new(dimensions, scene.pixels, dtype=torch.float32, device=device) for _ in range(2)
+    )
+    for window in scene.some_pixels():
+        y, reference, _ = scene.part(ALL, window)
+        outliers = scene.outliers[:, window]
+        data = without_offsets(y, reference, outliers, noise.bands, noise.columns[window])
+        pilot = fit.coefficients(scene.pilot[:, window].float())
+        # A masked value is left out (0 after centring) or, with many dimensions, filled in.
+        data = torch.where(outliers, reference if dimensions > MANY else fit.mean, data)
+        projected = fit.coefficients(data) + fit.prior @ pilot
+        whole = torch.eye(dimensions, dtype=pilot.dtype, device=device) + fit.prior
+        found = torch.linalg.solve(whole, projected)
+        if dimensions <= MANY:
+            _fit_without(outliers, projected, fit, found)
+        fitted[:, window] = fit.turned @ found
+        piloted[:, window] = fit.turned @ pilot
+    return fitted, piloted
 
 
-def _fit(
-    subspace: Tensor, reference: Tensor, d: Tensor, mean: Tensor, noise: Noise
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Each pixel's coefficients without its outliers and the pilot's, [K, P]; U^T kept U."""
-    dimensions, sigma, outliers = subspace.shape[1], noise.sigma, noise.outliers
-    white = (noise.data - mean) / sigma
-    pilot = subspace.T @ ((d - mean) / sigma)
-    share = (subspace.T * noise.kept[:, 0]) @ subspace
-    prior = PRIOR * share
-    replaced = (reference - mean) / sigma if dimensions > MANY else 0.0
-    projected = subspace.T @ torch.where(outliers, replaced, white)
-    whole = torch.eye(dimensions, dtype=share.dtype, device=share.device) + prior
-    fitted = torch.linalg.solve(whole, projected + prior @ pilot)
-    if dimensions <= MANY:
-        products = (subspace[:, :, None] * subspace[:, None, :]).flatten(1)
-        for pixels in outliers.any(0).nonzero()[:, 0].split(4096):
-            kept = (~outliers[:, pixels]).float()
-            systems = (kept.T @ products).view(-1, dimensions, dimensions) + prior
-            right = projected[:, pixels] + prior @ pilot[:, pixels]
-            fitted[:, pixels] = torch.linalg.solve(systems, right.T[..., None])[..., 0].T
-    return fitted, pilot, share
-
-
-# ------------------------------------------------------------------------------------------ Wiener
-
-
-def _cosines(device: torch.device) -> Tensor:
-    """The orthonormal DCT of a block, [64, 64]."""
-    k = torch.arange(BLOCK, device=device, dtype=torch.float32)
-    line = torch.cos(math.pi * (k + 0.5) * k[:, None] / BLOCK) * math.sqrt(2 / BLOCK)
-    line[0] /= math.sqrt(2)
-    return torch.kron(line, line)
-
-
-def _wiener(noisy: Tensor, pilot: Tensor, size: list[int]) -> Tensor:
-    """Smooths images [K, P] of unit noise variance by blocks, where the pilot has no power."""
-    height, width = size
-    stride = 1 if len(noisy) <= 16 else 2
-    padded = (height + 2 * MARGIN, width + 2 * MARGIN)
-    cosines = _cosines(noisy.device)
-
-    def blocks(images: Tensor) -> Tensor:
-        framed = F.pad(images.view(-1, 1, height, width), (MARGIN,) * 4, mode="reflect")
-        return cosines @ F.unfold(framed, BLOCK, stride=stride)
-
-    smooth = []
-    for some in zip(noisy.split(TOGETHER), pilot.split(TOGETHER), strict=True):
-        a, p = map(blocks, some)
-        power = torch.maximum(p * p, torch.where(a * a > 16, a * a, 0.0))
-        gain = power / (power + 1)
-        gain[:, 0] = 1
-        weight = 1 / gain.square().sum(1, keepdim=True)
-        estimate = gain * a
-        # The mean goes toward the pilot's, but for what they differ beyond noise.
-        difference = a[:, 0] - p[:, 0]
-        variance = difference.square().mean(1, keepdim=True)
-        beyond = ((variance - 1) / variance.clamp_min(1e-12)).clamp(0, 1)
-        estimate[:, 0] = p[:, 0] + beyond * difference
-        total = F.fold(cosines.T @ estimate * weight, padded, BLOCK, stride=stride)
-        weights = F.fold(weight.expand(-1, BLOCK**2, -1), padded, BLOCK, stride=stride)
-        inner = slice(MARGIN, MARGIN + height), slice(MARGIN, MARGIN + width)
-        smooth.append((total / weights)[:, 0, *inner].flatten(1))
-    return torch.cat(smooth)
+def _fit_without(outliers: Tensor, projected: Tensor, fit: _Fit, found: Tensor) -> None:
+    """Solves again for the pixels that have outliers, each with its own system."""
+    dimensions = len(projected)
+    products = (fit.subspace[:, :, None] * fit.subspace[:, None, :]).flatten(1)
+    for pixels in outliers.any(0).nonzero()[:, 0].split(4096):
+        kept = (~outliers[:, pixels]).float()
+        systems = (kept.T @ products).view(-1, dimensions, dimensions) + fit.prior
+        right = projected[:, pixels].T[..., None]
+        found[:, pixels] = torch.linalg.solve(systems, right)[..., 0].T
 
 
 # ----------------------------------------------------------------------------- what is given back
 
 
-def _give_back(
-    x: Tensor, d: Tensor, mean: Tensor, subspace: Tensor, noise: Noise
-) -> tuple[Tensor, Tensor]:
-    """Adds what the subspace lacks; with it the share of the data that was put back, [B, 1]."""
-    white = (d - mean) / noise.sigma
-    x = x + OUTSIDE * noise.sigma * (white - subspace @ (subspace.T @ white))
-    rest = torch.where(noise.outliers, 0.0, noise.data - x)
-    number = (~noise.outliers).sum(1, keepdim=True).clamp_min(1)
-    variance = rest.square().sum(1, keepdim=True) / number
-    expected = (noise.sigma**2 - LEFT_IN**2).clamp_min(0) * (1 + 8 / number.sqrt())
+def _give_back(scene: Cubes, fit: _Fit, noise: Noise, outside: float) -> Tensor:
+    """Adds what the subspace lacks to the reference, and the share of the data that is signal.
+
+    Returns:
+        That share, [B, 1].
+    """
+    squares, number = (torch.zeros_like(noise.sigma, dtype=torch.float64) for _ in range(2))
+
+    def rest(window: slice) -> Tensor:
+        """What plain bands' data differ; they have nothing clipped."""
+        data = scene.noisy[:, window].float() - noise.bands.offsets[:, noise.columns[window]]
+        difference = data - scene.reference[:, window]
+        return difference.masked_fill_(scene.outliers[:, window], 0)
+
+    for window in scene.some_pixels():
+        scene.reference[:, window] += outside * fit.outside(scene.pilot[:, window].float())
+        squares += rest(window).square().sum(1, keepdim=True)
+        number += (~scene.outliers[:, window]).sum(1, keepdim=True)
+    variance = (squares / number.clamp_min(1)).float()
+    margin = 1 + 8 / number.clamp_min(1).float().sqrt()  # a median's sigma is some percent off
+    expected = (noise.sigma**2 - LEFT_IN**2).clamp_min(0) * margin
     share = (1 - expected / variance.clamp_min(1e-20)).clamp(0, 1) * noise.plain
-    return torch.where(noise.untouched, d, x + share * rest), share
+    for window in scene.some_pixels():
+        better = scene.reference[:, window] + share * rest(window)
+        constant = noise.bands.constant
+        scene.reference[:, window] = torch.where(constant, scene.part(ALL, window)[0], better)
+    return share

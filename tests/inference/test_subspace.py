@@ -9,7 +9,7 @@ import torch
 from scipy.ndimage import median_filter
 
 from datamodules import add_noise
-from lightning_ras2s.inference import noise_estimate, subspace
+from lightning_ras2s.inference import noise_estimate, scene_statistics, subspace, wiener
 from lightning_ras2s.inference.subspace import refine
 from tests.golden import GOLDEN
 
@@ -37,7 +37,7 @@ def psnr(x, clean):
 def test_a_cube_of_few_dimensions_keeps_the_noise_of_these_alone(monkeypatch):
     monkeypatch.setattr(subspace, "ROUNDS", 1)
     monkeypatch.setattr(subspace, "PRIOR", 0.0)
-    monkeypatch.setattr(subspace, "_wiener", lambda noisy, pilot, size: noisy)
+    monkeypatch.setattr(subspace, "smooth", lambda noisy, *_: (noisy, noisy[:, 0]))
     clean = spectra(60, 96, 96, 8)
     refined, learned = refine(clean + noise(60, 96, 96, sigma=0.05), clean)
     assert learned.subspace.shape == (60, 8)
@@ -122,11 +122,140 @@ def test_clipped_values_become_their_mean_given_the_clip(end):
     value, sigma = abs(end - 0.07), 0.1
     drawn = value + noise(1_000_000, sigma=sigma)
     beyond = drawn[drawn < 0] if end == 0 else drawn[drawn > 1]
-    nothing = torch.zeros(1, 1)
-    found = noise_estimate.End(nothing, nothing, nothing, nothing, end).mean_if_clipped(
-        torch.full((1, 1), value), torch.full((1, 1), sigma)
-    )
+    found = noise_estimate._mean_if_clipped(torch.tensor([value]), end, torch.tensor(sigma))
     assert found.item() == pytest.approx(beyond.mean().item(), abs=5e-4)
+
+
+@pytest.mark.parametrize("bands", [8, 3])
+def test_few_counts_are_no_dead_values_and_their_sigma_is_that_of_photons(bands):
+    clean = (spectra(bands, 64, 64, 2) - 0.2) / 2
+    draw = torch.Generator().manual_seed(3)
+    noisy = torch.poisson(30 * clean, generator=draw) / 30
+    assert (noisy == 0).float().mean() > 0.01
+    _, learned = refine(noisy, clean + noise(bands, 64, 64, sigma=0.01))
+    assert learned.counted.any()
+    assert learned.outliers[learned.counted].float().mean() < 0.01
+    expected = (clean.mean((1, 2)) / 30).sqrt()
+    torch.testing.assert_close(learned.sigma, expected, rtol=0.15, atol=0)
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.03])
+@pytest.mark.parametrize("taps", [(1, 2, 1), (1, 2, 3, 2, 1)])
+def test_noise_that_neighbouring_bands_share_is_not_put_back(taps, sigma):
+    clean = spectra(80, 64, 64, 6)
+    white = noise(80, 64, 64, sigma=1).flatten(1).T[:, None]
+    kernel = torch.tensor(taps) / sum(taps)
+    shared = torch.nn.functional.conv1d(white, kernel[None, None], padding="same")[:, 0].T
+    noisy = clean + sigma * (shared / shared.std()).view(80, 64, 64)
+    denoised = clean + 0.2 * (noisy - clean) + noise(80, 64, 64, sigma=0.3 * sigma, seed=5)
+    refined, learned = refine(noisy, denoised)
+    assert learned.put_back.max() < 0.1
+    torch.testing.assert_close(learned.sigma, torch.full((80,), sigma), rtol=0.25, atol=0)
+    assert psnr(refined, clean) > psnr(denoised, clean) + 0.5
+
+
+def striped_and_dead(bands, height, width):
+    clean = spectra(bands, height, width, 5)
+    noisy = clean + noise(bands, height, width, sigma=0.03)
+    noisy[3, :, 7] -= 0.2
+    noisy[9, :, 11] = 0
+    noisy[6] = (noisy[6] * 2 - 0.9).clamp(0, 1)  # clipped at both ends
+    return noisy, clean
+
+
+@pytest.mark.parametrize("with_gaps", [False, True])
+def test_windows_give_the_whole_also_from_files(monkeypatch, tmp_path, with_gaps):
+    noisy, clean = striped_and_dead(24, 50, 41)
+    denoised = clean + noise(24, 50, 41, sigma=0.01, seed=3)
+    valid = noise(24, 50, 41, sigma=1, seed=4) < 1.5 if with_gaps else None
+    whole, learned = refine(noisy, denoised, valid, repeats=2)
+    monkeypatch.setattr(scene_statistics, "PART", 24 * 97)  # 97 pixels, or a band
+    monkeypatch.setattr(wiener, "PIXELS", 100)
+    made = []
+
+    def in_a_file(*shape, dtype, device):
+        made.append(tmp_path / str(len(made)))
+        count = math.prod(shape)
+        return torch.from_file(str(made[-1]), shared=True, size=count, dtype=dtype).view(shape)
+
+    parts, also = refine(noisy, denoised, valid, repeats=2, new=in_a_file)
+    assert len(made) > 4
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
+    assert torch.equal(also.outliers, learned.outliers)
+    torch.testing.assert_close(also.sigma, learned.sigma, rtol=1e-5, atol=0)
+    torch.testing.assert_close(also.error, learned.error, rtol=0.02, atol=0)
+
+
+def test_missing_values_change_nothing_but_themselves():
+    clean = spectra(30, 48, 48, 5)
+    noisy = clean + noise(30, 48, 48, sigma=0.02)
+    valid = torch.ones(30, 48, 48, dtype=torch.bool)
+    valid[:, :12] = False  # a border without data
+    valid[4, 20:30, 20:30] = False
+    valid[8] = False
+    one, other = noisy.clone(), noisy.clone()
+    one[~valid], other[~valid] = torch.nan, -9999.0
+    (refined, learned), (again, _) = refine(one, clean), refine(other, clean, valid)
+    assert torch.equal(refined, again)
+    assert refined.isfinite().all()
+    assert learned.outliers[~valid].all()
+    there = [band for band in range(30) if band != 8]
+    torch.testing.assert_close(learned.sigma[there], torch.full((29,), 0.02), rtol=0.1, atol=0)
+    assert (refined - clean)[:, 16:].square().mean().sqrt() < 0.02
+    without, _ = refine(noisy[there][:, 12:], clean[there][:, 12:])
+    # Further down, the border is not felt.
+    torch.testing.assert_close(refined[there][:, 24:], without[:, 12:], rtol=0, atol=0.01)
+
+
+def test_a_mask_of_pixels_counts_for_all_bands():
+    clean = spectra(12, 32, 32, 3)
+    noisy = clean + noise(12, 32, 32, sigma=0.02)
+    pixels = torch.rand(32, 32, generator=torch.Generator().manual_seed(0)) > 0.2
+    (one, _), (other, _) = (
+        refine(noisy, clean, valid) for valid in (pixels, pixels.expand(12, 32, 32))
+    )
+    assert torch.equal(one, other)
+
+
+def test_refined_again_is_better_and_only_where_there_is_noise():
+    clean = spectra(60, 64, 64, 6)
+    noisy = clean + noise(60, 64, 64, sigma=0.1)
+    blurred = torch.nn.functional.avg_pool2d(noisy, 3, 1, 1, count_include_pad=False)
+    once, twice, often = (
+        psnr(refine(noisy, blurred, repeats=n, trusted=False)[0], clean) for n in (1, 2, 4)
+    )
+    assert twice > once + 0.5
+    assert often > twice
+    light = clean + noise(60, 64, 64, sigma=0.002)
+    assert torch.equal(refine(light, blurred)[0], refine(light, blurred, repeats=4)[0])
+
+
+def test_what_lies_outside_the_subspace_stays_if_the_denoiser_is_trusted():
+    clean = spectra(40, 64, 64, 12)  # more dimensions than are taken
+    noisy = clean + noise(40, 64, 64, sigma=0.05)
+    signal = torch.zeros(40, 64, 64)
+    signal[20, 30, 30] = 0.04  # weak and rare: the denoiser knows it, the subspace does not
+    kept = {}
+    for repeats, trusted in ((1, True), (3, True), (3, False)):
+        pair = (clean + signal, clean)
+        both = [refine(noisy, d, repeats=repeats, trusted=trusted)[0] for d in pair]
+        kept[repeats, trusted] = ((both[0] - both[1]) * signal).sum() / signal.square().sum()
+    assert kept[1, True] > 0.25
+    assert kept[3, True] > 0.8 * kept[1, True]
+    assert kept[3, False] < 0.5 * kept[1, True]
+
+
+def test_the_predicted_error_is_about_the_true_one():
+    clean = spectra(60, 96, 96, 8)
+    predicted = []
+    for size in (1.0, 0.5):
+        sigma = size * torch.linspace(0.02, 0.15, 60)[:, None, None]
+        denoised = clean + sigma * noise(60, 96, 96, sigma=0.2, seed=9)
+        refined, learned = refine(clean + sigma * noise(60, 96, 96, sigma=1), denoised)
+        true = (refined - clean).square().mean((1, 2)).sqrt()
+        assert 0.5 < (learned.error / true).median() < 1.5
+        predicted.append(learned.error)
+    assert 0.4 < (predicted[1] / predicted[0]).median() < 0.8
 
 
 @pytest.mark.parametrize("bands", [1, 2])
@@ -145,11 +274,10 @@ def test_cubes_of_too_few_bands_come_back(bands):
         lambda noisy, clean: (noisy[:, :8, :8], clean[:, :8, :8]),  # fewer pixels than 4 B
         lambda noisy, clean: (clean, clean),  # no noise at all
         lambda noisy, clean: (noisy.half(), clean.half()),
-        lambda noisy, clean: (noisy.index_fill(0, torch.tensor(5), 0.5), clean),
         lambda noisy, clean: (torch.full_like(noisy, 0.5), torch.full_like(clean, 0.5)),
         lambda noisy, clean: (torch.zeros_like(noisy), torch.zeros_like(clean)),
     ],
-    ids=["3 bands", "4 bands", "64 pixels", "clean", "half", "constant", "flat", "zero"],
+    ids=["3 bands", "4 bands", "64 pixels", "clean", "half", "flat", "zero"],
 )
 def test_edges_are_no_worse_and_never_nan(change):
     clean = spectra(40, 24, 28, 4)
@@ -160,6 +288,30 @@ def test_edges_are_no_worse_and_never_nan(change):
     assert learned.sigma.isfinite().all()
     worst = (refined - denoised).abs().max().item()
     assert worst < 0.1
+
+
+def test_a_constant_band_comes_back():
+    clean = spectra(40, 24, 28, 4)
+    noisy = (clean + noise(40, 24, 28, sigma=0.03)).index_fill(0, torch.tensor(5), 0.5)
+    refined, _ = refine(noisy, clean)
+    assert (refined[5] == 0.5).all()
+    assert psnr(refined[6:], clean[6:]) > psnr(noisy[6:], clean[6:]) + 5
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_denoised_cube_that_is_not_finite_is_refused(value):
+    denoised = torch.rand(5, 9, 9)
+    denoised[2, 3, 4] = value
+    with pytest.raises(ValueError, match="not finite; fill those of the noisy one"):
+        refine(torch.rand(5, 9, 9), denoised)
+
+
+def test_masks_and_repeats_that_make_no_sense_are_refused():
+    cube = torch.rand(5, 9, 9)
+    with pytest.raises(ValueError, match=r"valid \[5, 9\] must be \[B, H, W\] or \[H, W\]"):
+        refine(cube, cube, torch.ones(5, 9, dtype=torch.bool))
+    with pytest.raises(ValueError, match="repeats is 0"):
+        refine(cube, cube, repeats=0)
 
 
 def test_shapes_that_differ_are_refused():

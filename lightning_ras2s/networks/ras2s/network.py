@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any, Literal
 
 import torch
@@ -52,6 +53,15 @@ class RAS2S(nn.Module):
             ``regions`` is less than 1.
     """
 
+    @classmethod
+    def from_pretrained(cls, name: str = "ras2s") -> "RAS2S":
+        """A network by name, path or repository of the Hub: ``weights.from_pretrained``."""
+        return import_module("lightning_ras2s.weights").from_pretrained(name)
+
+    def save_pretrained(self, folder: str) -> None:
+        """Writes it as the Hugging Face Hub lays it out: ``weights.save_pretrained``."""
+        import_module("lightning_ras2s.weights").save_pretrained(self, folder)
+
     def __init__(
         self,
         channels: int = 14,
@@ -64,7 +74,9 @@ class RAS2S(nn.Module):
         zero_start: bool = False,
         gradient_checkpointing: bool = False,
     ) -> None:
+        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__()
+        self.arguments = arguments  # for checkpoints to say
         if channels < 2 or channels % 2:
             raise ValueError(
                 f"channels={channels}: HFComp has two heads, so channels must be even and at "

@@ -1,6 +1,4 @@
-"""Denoisers without weights, to compare with."""
-
-from collections.abc import Callable
+"""The median of a pixel and its neighbours in space and spectrum."""
 
 import torch
 from scipy import ndimage
@@ -12,7 +10,3 @@ def median_filter(noisy: Tensor) -> Tensor:
     cubes = noisy.float().cpu().numpy()
     filtered = ndimage.median_filter(cubes, size=(1, 3, 3, 3), mode="reflect")
     return torch.from_numpy(filtered).to(noisy)
-
-
-BASELINES: dict[str, Callable[[Tensor], Tensor]] = {"Median 3x3x3": median_filter}
-"""Baselines by the name that they have in the tables."""

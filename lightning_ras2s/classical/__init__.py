@@ -1,0 +1,1 @@
+"""Denoisers without weights, to compare with."""

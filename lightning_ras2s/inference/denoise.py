@@ -1,0 +1,226 @@
+"""A cube in, a cube out: what to call with a scene of one's own."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from datamodules.scene import Scene
+from lightning_ras2s.inference.denoise_file import Job, denoise_file, identity_of
+from lightning_ras2s.inference.scaling import Range, fill_band, find_range, take_off
+from lightning_ras2s.inference.subspace import refine
+from lightning_ras2s.inference.whole_cubes import whole_cubes
+from lightning_ras2s.methods import Method, find, method_of
+from lightning_ras2s.weights import load_network
+
+Cube = TypeVar("Cube", np.ndarray, Tensor, Scene, str, Path)
+Scale = Literal["auto"] | tuple[float, float] | None
+
+
+def denoise(
+    cube: Cube,
+    method: str = "ras2s+s",
+    weights: str | PathLike[str] | None = None,
+    scale: Scale = "auto",
+    strength: float = 1.0,
+    device: str | torch.device | None = None,
+    output: str | PathLike[str] | None = None,
+) -> Cube:
+    """Denoises a hyperspectral cube, a scene or a file.
+
+    Args:
+        cube: [B, H, W], an array or a tensor of real numbers in any units; or a `Scene`, whose bad
+            bands stay as they are; or the path of a file in any format of `read_scene`, of any
+            size. What is NaN, infinite or nodata is left out and comes back as it is.
+        method: A key of ``methods.METHODS``, with ``+s`` behind it for the refined result.
+        weights: A checkpoint of the method's network; by default the weights that come with the
+            package.
+        scale: ``auto`` finds the range of the scene, which the method sees as 0 to 1; two numbers
+            say it, in the units of the cube; None takes the values as they are.
+        strength: Share of what the method takes for noise that is removed, 0 to 1.
+        device: Where to compute; by default where a tensor is, for others a GPU if there is one.
+        output: The file for what became of a file.
+
+    Returns:
+        The denoised cube, of the same kind, type and units; integers are rounded and saturated. Of
+        a file, the path of the output.
+
+    Raises:
+        ValueError: If the cube, the method, the scale or the strength is none, or the weights are
+            of another method or cannot be read.
+        FileNotFoundError: If there is no such file of weights.
+        DataError: If a file cannot be read or written.
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength is {strength}; give a share from 0 to 1")
+    found = find(method)
+    where = torch.device(device) if device is not None else _place(cube)
+    given: Any = cube
+    if isinstance(given, str | PathLike):
+        if output is None:
+            raise ValueError(f"{given}: a file in needs output=, the file for what comes out")
+        job = make_job(found, weights, where, scale=_scale_of(scale), strength=strength)
+        kind: Any = type(given)
+        made: Any = kind(denoise_file(given, output, job).path)
+        return made
+    if output is not None:
+        raise ValueError("output= is for a file in; an array, tensor or scene comes back as such")
+    if isinstance(given, Scene):
+        made = _denoise_scene(given, method, weights, scale, strength, where)
+        return made
+    values = _checked(cube)
+    base, _ = denoiser_of(found, weights, where)
+    valid = np.isfinite(values) if values.dtype.kind == "f" else None
+    if valid is not None and valid.all():
+        valid = None
+    filled = values if valid is None else _filled(values, valid)
+    low, high = _range(scale, filled, valid)
+    noisy = _scaled(filled, low, high).to(where)
+    there = None if valid is None else torch.from_numpy(valid).to(where)
+    with torch.inference_mode():
+        denoised = base(noisy[None])[0].float()
+        if found.refined:
+            denoised = refined_by(found, noisy, denoised, there)
+        removed = (noisy - denoised).cpu().numpy()
+    removed = removed.astype(np.float64) * (strength * (high - low))
+    masks = [None] * len(values) if valid is None else valid
+    bands = zip(values, removed, masks, strict=True)
+    return _like(cube, np.stack([take_off(*band) for band in bands]))
+
+
+def refined_by(
+    method: Method, noisy: Tensor, denoised: Tensor, valid: Tensor | None = None
+) -> Tensor:
+    """The +S of a method's result; all [B, H, W]. See ``refine``."""
+    trusted = method.kind == "network"
+    return refine(noisy, denoised, valid, repeats=method.repeats, trusted=trusted)[0]
+
+
+def make_job(
+    method: Method, weights: str | PathLike[str] | None, device: torch.device, **options: Any
+) -> Job:
+    """How a file is denoised: the method with its weights on a device, and options of `Job`.
+
+    Raises:
+        ValueError: If the weights are of another method or cannot be read.
+        FileNotFoundError: If there is no such file.
+    """
+    denoiser, network = denoiser_of(method, weights, device)
+    return Job(method, denoiser, identity_of(network), device, **options)
+
+
+def _scale_of(scale: Scale) -> Literal["auto"] | tuple[float, float]:
+    if scale == "auto":
+        return "auto"
+    if scale is None:
+        return (0.0, 1.0)
+    return tuple(_range(scale, np.empty(0), None))  # type: ignore[return-value]
+
+
+def _denoise_scene(
+    scene: Scene,
+    method: str,
+    weights: str | PathLike[str] | None,
+    scale: Scale,
+    strength: float,
+    device: torch.device,
+) -> Scene:
+    """A scene of which bad bands and what is not valid stay as they are."""
+    good = [band for band in range(len(scene.cube)) if band not in scene.bad_bands]
+    if not good:
+        raise ValueError(f"scene {scene.name}: all bands are bad; there is nothing to denoise")
+    values = scene.cube[good].astype(np.float64)
+    values = values * scene.gain + scene.offset
+    if scene.valid is not None:
+        valid = np.broadcast_to(scene.valid, scene.shape)[good]
+        values[~valid] = np.nan
+    clean = denoise(values, method, weights, scale, strength, device)
+    cube = scene.cube.copy()
+    denoised = ((clean - scene.offset) / scene.gain).astype(np.float32)
+    cube[good] = np.where(np.isfinite(denoised), denoised, cube[good])
+    return replace(scene, cube=cube)
+
+
+def _checked(cube: object) -> np.ndarray:
+    if not isinstance(cube, np.ndarray | Tensor):
+        raise ValueError(
+            "denoise takes an array or a tensor [B, H, W], a Scene or a path, not a "
+            f"{type(cube).__name__}"
+        )
+    if isinstance(cube, Tensor):
+        cube = cube.detach().cpu()
+        values = (cube.float() if cube.dtype == torch.bfloat16 else cube).numpy()
+    else:
+        values = cube
+    if values.ndim != 3 or 0 in values.shape:
+        raise ValueError(f"denoise takes a cube [B, H, W] that is not empty, not {values.shape}")
+    if values.dtype.kind not in "iuf":
+        raise ValueError(f"denoise takes real numbers, not {values.dtype}")
+    return values
+
+
+def _place(cube: object) -> torch.device:
+    if isinstance(cube, Tensor):
+        return cube.device
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def denoiser_of(
+    method: Method, weights: str | PathLike[str] | None, device: torch.device
+) -> tuple[Callable[[Tensor], Tensor], nn.Module | None]:
+    """What denoises [N, B, H, W], without +S; and the network, if it is one.
+
+    Raises:
+        ValueError: If the weights are of another method or cannot be read.
+        FileNotFoundError: If there is no such file.
+    """
+    if method.kind != "network":
+        if weights is not None:
+            raise ValueError(f"{method.label} has no weights; leave out {weights}")
+        return whole_cubes(method.load(), method), None
+    network: nn.Module = load_network(method.pretrained if weights is None else weights)
+    loaded = method_of(network)
+    if loaded.key != method.base:
+        raise ValueError(f"{weights}: the weights of {loaded.label}, not of {method.label}")
+    return whole_cubes(network.to(device), method), network
+
+
+def _filled(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """The nearest valid value of the band where there is none, or the nearest band of any."""
+    some = [number for number, there in enumerate(valid) if there.any()]
+    filled = values.copy()
+    for number in some:
+        filled[number] = fill_band(values[number], valid[number])
+    for number in set(range(len(values))).difference(some) if some else ():
+        filled[number] = filled[min(some, key=lambda other: abs(other - number))]
+    return filled
+
+
+def _range(scale: Scale, values: np.ndarray, valid: np.ndarray | None) -> Range:
+    if scale == "auto" or (valid is not None and not valid.any()):
+        return find_range(values, valid)
+    if scale is None:
+        return Range(0.0, 1.0)
+    if isinstance(scale, str) or len(scale) != 2 or not scale[0] < scale[1]:
+        raise ValueError(f"scale is {scale!r}; give 'auto', None, or the lowest and highest value")
+    return Range(float(scale[0]), float(scale[1]))
+
+
+def _scaled(values: np.ndarray, low: float, high: float) -> Tensor:
+    """The cube with its range at 0 to 1, float32."""
+    noisy = torch.empty(values.shape)
+    for number, band in enumerate(values):  # in float64, a band at a time
+        noisy[number] = torch.from_numpy((band.astype(np.float64) - low) / (high - low))
+    return noisy
+
+
+def _like(cube: Any, result: np.ndarray) -> Any:
+    """An array or a tensor, as the cube is."""
+    if isinstance(cube, Tensor):
+        return torch.from_numpy(result).to(cube)
+    return result
