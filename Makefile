@@ -9,9 +9,15 @@ PYTHON ?= python3
 VENV := .venv
 INTERPRETER := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-# EXP is the name of an experiment, or a file such as the config.yaml of a run.
-EXPERIMENT = $(if $(filter %.yaml,$(EXP)),$(EXP),experiments/$(EXP).yaml)
-CONFIG = -c experiments/defaults.yaml -c $(EXPERIMENT)
+RAS2S := $(INTERPRETER) -m lightning_ras2s
+# Paths as they were typed, whatever is in them: the shell reads them from here.
+export RAS2S_CKPT := $(value CKPT)
+export RAS2S_EXP := $(value EXP)
+export RAS2S_RESUME := $(value RESUME)
+export RAS2S_FILE := $(value FILE)
+export RAS2S_INPUT := $(value INPUT)
+export RAS2S_OUTPUT := $(value OUTPUT)
+export RAS2S_RUN := $(value RUN)
 
 # A Chromium for the pages: the system's, else playwright's own, else Debian's.
 BROWSER = $(INTERPRETER) -m pip install --quiet --constraint constraints.txt --editable '.[browser]' && { \
@@ -19,7 +25,7 @@ BROWSER = $(INTERPRETER) -m pip install --quiet --constraint constraints.txt --e
 	|| $(INTERPRETER) -m playwright install --with-deps chromium \
 	|| { apt-get update && apt-get install --yes chromium; }; }
 
-.PHONY: help env train evaluate data report dashboard sweep figures benchmark test test-browser test-faults test-slow lint clean
+.PHONY: help env train evaluate denoise methods data info report dashboard sweep figures benchmark test test-browser test-faults test-files test-slow test-wheel test-oldest lint clean
 
 help: ## lists all commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -32,39 +38,48 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 train: $(INSTALLED) ## trains and tests: [EXP=quickstart] [RESUME=last] [DEVICES=1] [NODES=1] [ARGS="--trainer.max_epochs=3"]
-	@$(INTERPRETER) -m lightning_ras2s fit $(CONFIG) $(if $(RESUME),--resume='$(RESUME)') $(if $(DEVICES),--trainer.devices=$(DEVICES)) \
+	@$(RAS2S) fit "$$RAS2S_EXP" $(if $(RESUME),--resume="$$RAS2S_RESUME") $(if $(DEVICES),--trainer.devices=$(DEVICES)) \
 		$(if $(NODES),--trainer.num_nodes=$(NODES)) $(ARGS)
 
-evaluate: $(INSTALLED) ## tests weights under all noise cases: CKPT=best.ckpt [EXP=quickstart]
-	@test -n "$(CKPT)" || { echo 'error: say which weights to evaluate: make evaluate EXP=$(EXP) CKPT=runs/.../best.ckpt' >&2; exit 2; }
-	@$(INTERPRETER) -m lightning_ras2s test $(CONFIG) --verbose=false \
-		--model.network=lightning_ras2s.load_network --model.network.path='$(CKPT)' $(ARGS)
+evaluate: $(INSTALLED) ## tests weights under all noise cases: CKPT=best.ckpt, or a run's folder [EXP=quickstart]
+	@test -n "$$RAS2S_CKPT" || { echo "error: say which weights to evaluate: make evaluate EXP=$$RAS2S_EXP CKPT=runs/.../best.ckpt" >&2; exit 2; }
+	@$(RAS2S) test "$$RAS2S_EXP" --weights="$$RAS2S_CKPT" $(ARGS)
+
+denoise: $(INSTALLED) ## denoises a file: INPUT=scene.hdr OUTPUT=clean.hdr [METHOD=ras2s+s] [CKPT=best.ckpt] [ARGS="--strength=0.8"]
+	@test -n "$$RAS2S_INPUT" -a -n "$$RAS2S_OUTPUT" || { echo 'error: say which file, and where to: make denoise INPUT=scene.hdr OUTPUT=clean.hdr' >&2; exit 2; }
+	@$(RAS2S) denoise "$$RAS2S_INPUT" --output="$$RAS2S_OUTPUT" $(if $(METHOD),--method='$(METHOD)') $(if $(CKPT),--weights="$$RAS2S_CKPT") $(ARGS)
+
+methods: $(INSTALLED) ## lists the denoisers that there are
+	@$(RAS2S) methods
 
 data: $(INSTALLED) ## fetches, verifies and prepares a dataset: DATASET=icvl [DATA_ROOT=data]
-	@$(INTERPRETER) -m datamodules $(DATASET) $(ARGS)
+	@$(RAS2S) data $(DATASET) $(ARGS)
+
+info: $(INSTALLED) ## tells what a file of a scene is taken for: FILE=scene.hdr [ARGS="--key=cube --axes=HWB --nodata=-9999"]
+	@test -n "$$RAS2S_FILE" || { echo 'error: say which file: make info FILE=scene.hdr' >&2; exit 2; }
+	@$(RAS2S) info "$$RAS2S_FILE" $(ARGS)
 
 report: $(INSTALLED) ## writes the page of a run, as its end does: [RUN=runs/quickstart/<time>], by default the newest
-	@$(INTERPRETER) -m lightning_ras2s.pages.report $(if $(RUN),'$(RUN)') $(ARGS)
+	@$(RAS2S) report $(if $(RUN),"$$RAS2S_RUN") $(ARGS)
 
 dashboard: $(INSTALLED) ## shows all runs on a local page, on 127.0.0.1 only
-	@$(INTERPRETER) -m lightning_ras2s.pages.dashboard $(ARGS)
+	@$(RAS2S) dashboard $(ARGS)
 
 sweep: $(INSTALLED) ## searches hyper-parameters, by W&B or, without an account, here: SWEEP=regions [EXP=quickstart] [COUNT=8] [AGENTS=1] [FOLDER=...] [SWEEP_ID=...]
-	@EXPERIMENT='$(EXPERIMENT)' $(INTERPRETER) -m lightning_ras2s.sweep experiments/sweeps/$(SWEEP).yaml \
-		$(if $(COUNT),--count=$(COUNT)) $(if $(AGENTS),--agents=$(AGENTS)) \
+	@$(RAS2S) sweep '$(SWEEP)' "$$RAS2S_EXP" $(if $(COUNT),--count=$(COUNT)) $(if $(AGENTS),--agents=$(AGENTS)) \
 		$(if $(FOLDER),--folder='$(FOLDER)') $(if $(SWEEP_ID),--sweep_id=$(SWEEP_ID)) $(if $(ARGS),-- $(ARGS))
 
 benchmark: $(INSTALLED) ## measures speed, memory and disk against plain ways: [QUICK=1] [ARGS="--only=network"]
-	@$(INTERPRETER) -m benchmarks $(if $(QUICK),--quick) $(ARGS)
+	@$(RAS2S) benchmark $(if $(QUICK),--quick) $(ARGS)
 
 test: $(INSTALLED) ## runs the tests: [ARGS="-k noise"]
 	@$(INTERPRETER) -m pytest $(ARGS)
 
 figures: $(INSTALLED) ## draws the pictures of the README, two of them with a browser: CKPT=best.ckpt of the quickstart
-	@test -n "$(CKPT)" || { echo 'error: say of which run: make figures CKPT=runs/quickstart/<time>/checkpoints/best.ckpt' >&2; exit 2; }
-	@$(INTERPRETER) docs/figures.py "$(CKPT)"
+	@test -n "$$RAS2S_CKPT" || { echo 'error: say of which run: make figures CKPT=runs/quickstart/<time>/checkpoints/best.ckpt' >&2; exit 2; }
+	@$(INTERPRETER) docs/figures.py "$$RAS2S_CKPT"
 	@$(BROWSER)
-	@$(INTERPRETER) -m docs.screenshots "$(CKPT)"
+	@$(INTERPRETER) -m docs.screenshots "$$RAS2S_CKPT"
 
 test-browser: $(INSTALLED) ## opens the pages in a real browser; installs Chromium if there is none
 	@$(BROWSER)
@@ -73,8 +88,21 @@ test-browser: $(INSTALLED) ## opens the pages in a real browser; installs Chromi
 test-faults: $(INSTALLED) ## kills, stops and starves trainings, and compares what they go on to
 	@$(INTERPRETER) -m pytest -m faults $(ARGS)
 
+test-files: $(INSTALLED) ## writes and reads every format with thousands of scenes, and damages their files
+	@$(INTERPRETER) -m pytest -m files $(ARGS)
+
 test-slow: $(INSTALLED) ## the tests that take longest: compiled code, each instruction set, whole scenes
 	@$(INTERPRETER) -m pytest -m slow $(ARGS)
+
+test-wheel: $(INSTALLED) ## builds the wheel and uses it in an environment and a folder of its own
+	@$(INTERPRETER) -m pytest -m wheel $(ARGS)
+
+test-oldest: ## tests with every dependency but torch at its lowest version, in .venv-oldest
+	@$(PYTHON) -m venv .venv-oldest
+	@.venv-oldest/bin/python -m tests.oldest > .venv-oldest/constraints.txt
+	@.venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/constraints.txt --editable '.[dev]'
+	@.venv-oldest/bin/python -m pytest tests/test_cli.py tests/test_metrics.py tests/pictures tests/sweep \
+		tests/pages/test_report.py tests/runs/test_loggers.py tests/datamodules/test_readers.py tests/datamodules/test_writers.py $(ARGS)
 
 lint: $(INSTALLED) ## checks style and types
 	$(INTERPRETER) -m ruff check .
@@ -82,5 +110,5 @@ lint: $(INSTALLED) ## checks style and types
 	$(INTERPRETER) -m mypy
 
 clean: ## removes the environment and caches; keeps data/ and runs/
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache build *.egg-info
+	rm -rf $(VENV) .venv-oldest .pytest_cache .ruff_cache .mypy_cache build *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

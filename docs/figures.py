@@ -12,7 +12,7 @@ import torch
 
 from datamodules import IndianPines
 from lightning_ras2s import load_network
-from lightning_ras2s.baselines import median_filter
+from lightning_ras2s.classical.median import median_filter
 from lightning_ras2s.metrics import mpsnr
 
 mpl.use("agg")

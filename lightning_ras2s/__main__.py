@@ -1,4 +1,4 @@
-"""python -m lightning_ras2s fit|validate|test ..."""
+"""``python -m lightning_ras2s`` is the command ``ras2s``."""
 
 import sys
 

@@ -1,14 +1,17 @@
 """The table of an evaluation: a row per dataset, noise case, method and scene, and their means."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
+import torch.distributed
 from rich.table import Table
 from torch import Tensor
 
+from datamodules.atomic_write import atomic_write
 from lightning_ras2s.metrics import METRICS
-from lightning_ras2s.whole_files import written_aside
 
 Row = dict[str, str | float]
 COLUMNS = ("dataset", "noise_case", "method", "scene", *METRICS)
@@ -25,23 +28,41 @@ HEADERS = {
 }
 
 
-def scene_rows(
-    items: Sequence[tuple[str, str, str]], methods: Sequence[str], keys: Tensor, values: Tensor
-) -> list[Row]:
-    """Names the rows of a ``SceneTable``.
+class SceneRows:
+    """The rows of an evaluation: each scene once, whatever process saw it, and however often.
 
-    Args:
-        items: (dataset, scene, noise case) of each index.
-        methods: Name of each method's number.
-        keys: [R, 2] of index and method.
-        values: [R, 4], the columns of ``METRICS``.
+    They lie on the CPU, where every device's numbers can be summed in double precision.
     """
-    rows = []
-    for (index, method), row in zip(keys.tolist(), values.tolist(), strict=True):
-        dataset, scene, case = items[index]
-        names: Row = dict(zip(COLUMNS, (dataset, case, methods[method], scene), strict=False))
-        rows.append(names | dict(zip(METRICS, row, strict=True)))
-    return rows
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[int, int], Row] = {}
+
+    def add(self, batch: Mapping[str, Any], number: int, method: str, values: Tensor) -> None:
+        """Adds the scenes of a batch.
+
+        Args:
+            batch: Its ``index``, ``dataset``, ``case`` and ``name``, N each.
+            number: The place of the method in the table.
+            method: Its name.
+            values: [N, 4], the columns of ``METRICS``.
+        """
+        facts = zip(*(batch[key] for key in ("index", "dataset", "case", "name")), strict=True)
+        for (index, *names), row in zip(facts, values.tolist(), strict=True):
+            dataset, case, scene = names
+            named = dict(zip(COLUMNS, (dataset, case, method, scene), strict=False))
+            self._rows[int(index), number] = named | dict(zip(METRICS, row, strict=True))
+
+    def gather(self) -> list[Row]:
+        """All rows, of all processes, in the order of scenes and methods; begins anew.
+
+        Every process calls it, also one that has no rows.
+        """
+        rows, self._rows = self._rows, {}
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            parts: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(parts, rows)
+            rows = {key: row for part in parts for key, row in part.items()}
+        return [rows[key] for key in sorted(rows)]
 
 
 def mean(rows: Iterable[Row], metric: str) -> float:
@@ -63,7 +84,7 @@ def mean_rows(rows: Sequence[Row]) -> list[Row]:
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Writes the rows and their means, all at once: the file is whole or not there."""
-    with written_aside(path) as aside, aside.open("w", newline="") as file:
+    with atomic_write(path) as aside, aside.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows([*rows, *mean_rows(rows)])

@@ -1,38 +1,38 @@
 """How well cubes are denoised: PSNR, SSIM, SAM and ERGAS per image, and the table of all scenes.
 
 Images are [N, B, H, W] in [0, 1]; nothing is clipped, so what a network puts outside that range
-counts as error. Each measure is one number per image, [N], in at least float32. PSNR and SSIM are
-computed with torchmetrics; SAM and ERGAS by their own formulas, because torchmetrics answers nan
-for an image with one all-zero spectrum and inf for an image with one all-zero band.
+counts as error. Each measure is one number per image, [N], in at least float32. Where ``valid``
+[N, H, W] or [N, B, H, W] is given, only valid pixels count; a band without any is left out. PSNR
+and SSIM are computed with torchmetrics; SAM and ERGAS by their own formulas, because torchmetrics
+answers nan for an image with one all-zero spectrum and inf for an image with one all-zero band.
 """
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
 
 import torch
 import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.functional.image import (
     peak_signal_noise_ratio,
     structural_similarity_index_measure,
 )
-from torchmetrics.utilities import dim_zero_cat
 
 ImagePairFunction = Callable[[Tensor, Tensor], Tensor]
+Metric = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # denoised, clean, valid
 
 SSIM_WINDOW = 11  # taps that torchmetrics gives a Gaussian of sigma 1.5
 
 
-def image_pair(function: ImagePairFunction) -> ImagePairFunction:
+def image_pair(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Make a function of two images check their shapes and compute in at least float32.
 
     Autocast is off inside: it would run SSIM's convolution in half precision.
 
     Args:
-        function: Takes two tensors [N, B, H, W] of the same shape and floating type.
+        function: Takes two tensors [N, B, H, W] of the same shape and floating type, and a mask
+            as a third, if it is given.
 
     Returns:
         The same function, which now raises a ValueError for images whose shapes differ or are not
@@ -40,7 +40,7 @@ def image_pair(function: ImagePairFunction) -> ImagePairFunction:
     """
 
     @wraps(function)
-    def checked(denoised: Tensor, clean: Tensor) -> Tensor:
+    def checked(denoised: Tensor, clean: Tensor, valid: Tensor | None = None) -> Tensor:
         if denoised.shape != clean.shape or denoised.ndim != 4:
             raise ValueError(
                 "expected two images of the same shape [N, B, H, W], "
@@ -49,9 +49,43 @@ def image_pair(function: ImagePairFunction) -> ImagePairFunction:
         dtype = torch.promote_types(denoised.dtype, clean.dtype)
         dtype = torch.promote_types(dtype, torch.float32)
         with torch.autocast(denoised.device.type, enabled=False):
-            return function(denoised.to(dtype), clean.to(dtype))
+            images = denoised.to(dtype), clean.to(dtype)
+            if valid is None:
+                return function(*images)
+            return function(*images, _mask_of_bands(valid, clean))
 
     return checked
+
+
+def _mask_of_bands(valid: Tensor, clean: Tensor) -> Tensor:
+    """A mask of the shape of the image.
+
+    Raises:
+        ValueError: If its shape is another one.
+    """
+    mask = valid[:, None] if valid.ndim == 3 else valid
+    if mask.ndim != 4 or any(m not in (1, n) for m, n in zip(mask.shape, clean.shape, strict=True)):
+        raise ValueError(
+            f"valid {list(valid.shape)} must be [N, H, W] or [N, B, H, W], as the image "
+            f"{list(clean.shape)} is"
+        )
+    return mask.expand(clean.shape)
+
+
+def _mean_of_pixels(values: Tensor, valid: Tensor | None) -> Tensor:
+    """The mean over the valid pixels, [N, B]; nan for a band without any."""
+    if valid is None:
+        return values.mean((2, 3))
+    return torch.where(valid, values, 0).sum((2, 3)) / valid.sum((2, 3))
+
+
+def _mean_of_bands(values: Tensor, valid: Tensor | None) -> Tensor:
+    """The mean over the bands that have a valid pixel, [N]."""
+    if valid is None:
+        return values.mean(1)
+    mask = valid[:, None] if valid.ndim == 3 else valid
+    there = mask.any(3).any(2).expand(values.shape)
+    return torch.where(there, values, 0).sum(1) / there.sum(1)
 
 
 def ssim_map(denoised: Tensor, clean: Tensor) -> Tensor:
@@ -106,12 +140,13 @@ def spectral_angle(denoised: Tensor, clean: Tensor) -> Tensor:
 
 
 @image_pair
-def band_psnr(denoised: Tensor, clean: Tensor) -> Tensor:
+def band_psnr(denoised: Tensor, clean: Tensor, valid: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio of each band in dB, for a peak of 1.
 
     Args:
         denoised: [N, B, H, W].
         clean: [N, B, H, W] in [0, 1].
+        valid: Pixels that count, [N, H, W] or [N, B, H, W]; all by default.
 
     Returns:
         [N, B] in dB, higher is better; inf for a band that equals its clean one.
@@ -119,16 +154,19 @@ def band_psnr(denoised: Tensor, clean: Tensor) -> Tensor:
     Raises:
         ValueError: If the shapes differ.
     """
+    if valid is not None:
+        return -10 * _mean_of_pixels((denoised - clean).square(), valid).log10()
     return peak_signal_noise_ratio(denoised, clean, data_range=1.0, dim=(2, 3), reduction="none")
 
 
 @image_pair
-def band_ssim(denoised: Tensor, clean: Tensor) -> Tensor:
+def band_ssim(denoised: Tensor, clean: Tensor, valid: Tensor | None = None) -> Tensor:
     """Structural similarity of each band, mean over pixels whose window lies in the image.
 
     Args:
         denoised: [N, B, H, W].
         clean: [N, B, H, W] in [0, 1].
+        valid: Pixels that count, [N, H, W] or [N, B, H, W]; all by default.
 
     Returns:
         [N, B], higher is better, 1 for equal bands. See `ssim_map` for the definition.
@@ -136,21 +174,25 @@ def band_ssim(denoised: Tensor, clean: Tensor) -> Tensor:
     Raises:
         ValueError: If the shapes differ, or H or W is smaller than 11.
     """
-    return ssim_map(denoised, clean).mean((2, 3))
+    if valid is None:
+        return ssim_map(denoised, clean).mean((2, 3))
+    border = SSIM_WINDOW // 2
+    similarity = ssim_map(torch.where(valid, denoised, clean), clean)
+    return _mean_of_pixels(similarity, valid[..., border:-border, border:-border])
 
 
-def mpsnr(denoised: Tensor, clean: Tensor) -> Tensor:
+def mpsnr(denoised: Tensor, clean: Tensor, valid: Tensor | None = None) -> Tensor:
     """Mean of `band_psnr` over the bands, [N] in dB; inf for an image with an infinite band."""
-    return band_psnr(denoised, clean).mean(1)
+    return _mean_of_bands(band_psnr(denoised, clean, valid), valid)
 
 
-def mssim(denoised: Tensor, clean: Tensor) -> Tensor:
+def mssim(denoised: Tensor, clean: Tensor, valid: Tensor | None = None) -> Tensor:
     """Mean of `band_ssim` over the bands, [N]; 1 for equal images."""
-    return band_ssim(denoised, clean).mean(1)
+    return _mean_of_bands(band_ssim(denoised, clean, valid), valid)
 
 
 @image_pair
-def sam(denoised: Tensor, clean: Tensor) -> Tensor:
+def sam(denoised: Tensor, clean: Tensor, valid: Tensor | None = None) -> Tensor:
     """Spectral angle, mean over pixels.
 
     Kruse et al., "The spectral image processing system (SIPS)", 1993. A pixel that is zero in both
@@ -159,6 +201,7 @@ def sam(denoised: Tensor, clean: Tensor) -> Tensor:
     Args:
         denoised: [N, B, H, W].
         clean: [N, B, H, W].
+        valid: Pixels that count, [N, H, W] or [N, B, H, W]; all by default.
 
     Returns:
         [N] in rad (some papers print degrees), in [0, pi], lower is better.
@@ -166,11 +209,14 @@ def sam(denoised: Tensor, clean: Tensor) -> Tensor:
     Raises:
         ValueError: If the shapes differ.
     """
-    return spectral_angle(denoised, clean).mean((1, 2))
+    if valid is None:
+        return spectral_angle(denoised, clean).mean((1, 2))
+    angles = spectral_angle(*(torch.where(valid, image, 0) for image in (denoised, clean)))
+    return _mean_of_pixels(angles[:, None], valid.any(1, keepdim=True))[:, 0]
 
 
 @image_pair
-def ergas(denoised: Tensor, clean: Tensor) -> Tensor:
+def ergas(denoised: Tensor, clean: Tensor, valid: Tensor | None = None) -> Tensor:
     """Relative error 100 sqrt(mean over bands of (RMSE of the band / mean of its clean pixels)^2).
 
     Wald, "Quality of high resolution synthesised images: is there a simple criterion?", 2000, with
@@ -180,6 +226,7 @@ def ergas(denoised: Tensor, clean: Tensor) -> Tensor:
     Args:
         denoised: [N, B, H, W].
         clean: [N, B, H, W] in [0, 1].
+        valid: Pixels that count, [N, H, W] or [N, B, H, W]; all by default.
 
     Returns:
         [N] in percent, lower is better; nan for an image with no band of non-zero mean, for which
@@ -188,80 +235,19 @@ def ergas(denoised: Tensor, clean: Tensor) -> Tensor:
     Raises:
         ValueError: If the shapes differ.
     """
-    mean_squared_error = (denoised - clean).square().mean((2, 3))
-    mean = clean.mean((2, 3))
+    mean_squared_error = _mean_of_pixels((denoised - clean).square(), valid)
+    mean = _mean_of_pixels(clean, valid)
     left_out = mean.abs() <= torch.finfo(mean.dtype).eps
+    if valid is not None:
+        left_out |= ~valid.any(3).any(2)
     relative = torch.where(left_out, 0, mean_squared_error / mean.square())
     return 100 * (relative.sum(1) / (~left_out).sum(1)).sqrt()
 
 
-METRICS: dict[str, ImagePairFunction] = {
+METRICS: dict[str, Metric] = {
     "psnr_db": mpsnr,
     "ssim": mssim,
     "sam_rad": sam,
     "ergas": ergas,
 }
 """The measures in the order of the columns of evaluation.csv."""
-
-
-class SceneTable(Metric):
-    """Values per scene, each scene once, whatever process saw it and however often.
-
-    A distributed sampler repeats scenes to give each process equally many, and a plain mean over
-    what all processes saw is biased by them. Here each row carries its key, e.g. (noise case,
-    scene), and a key that comes again replaces its row.
-    """
-
-    full_state_update = False
-    rows: list[Tensor]
-    key_columns: Tensor
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"dist_sync_fn": _gather, **kwargs})
-        self.add_state("rows", default=[], dist_reduce_fx="cat")
-        # A state, so that a process without rows learns it from the others.
-        self.add_state("key_columns", default=torch.tensor(0), dist_reduce_fx="max")
-
-    def update(self, keys: Tensor, values: Tensor) -> None:
-        """Add N rows.
-
-        Args:
-            keys: [N, K] int64, e.g. K = 2 for (group index, scene index); below 2^53.
-            values: [N, V], stored as float64.
-
-        Raises:
-            ValueError: If the two are not matrices with equally many rows.
-        """
-        if keys.ndim != 2 or values.ndim != 2 or len(keys) != len(values):
-            raise ValueError(
-                "expected keys [N, K] and values [N, V], "
-                f"got {list(keys.shape)} and {list(values.shape)}"
-            )
-        rows = [part.to(self.device, torch.float64) for part in (keys, values)]
-        self.rows.append(torch.cat(rows, dim=1))
-        self.key_columns = torch.full_like(self.key_columns, keys.shape[1])
-
-    def compute(self) -> tuple[Tensor, Tensor]:
-        """Give the table, sorted by key.
-
-        Returns:
-            Keys [R, K] int64, each once, and their values [R, V] float64: of a key's rows the last
-            counts. Both are [0, 0] for a table without rows. torchmetrics turns a matrix of one
-            element into a scalar, as it does for every metric.
-        """
-        columns = int(self.key_columns)
-        rows = dim_zero_cat(self.rows) if len(self.rows) else torch.empty(0, 0, device=self.device)
-        if len(rows) == 0:
-            return rows[:, :columns].long(), rows[:, columns:].double()
-        keys, group, counts = rows[:, :columns].unique(
-            dim=0, return_inverse=True, return_counts=True
-        )
-        last = group.argsort(stable=True)[counts.cumsum(0) - 1]
-        return keys.long(), rows[last, columns:]
-
-
-def _gather(local: Tensor, group: Any = None) -> list[Tensor]:
-    """Collect each process's tensor; torchmetrics' own gather fails if one process has no rows."""
-    gathered: list[Any] = [None] * torch.distributed.get_world_size(group)
-    torch.distributed.all_gather_object(gathered, local.cpu(), group=group)
-    return [tensor.to(local.device) for tensor in gathered]

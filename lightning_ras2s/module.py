@@ -2,28 +2,45 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import lightning as L
 import torch
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import GradClipAlgorithmType
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from datamodules.base import HSIDataModule
 from datamodules.random_streams import derive_seed
-from lightning_ras2s.baselines import BASELINES
-from lightning_ras2s.evaluation import Row, mean, scene_rows
+from lightning_ras2s.evaluation import Row, SceneRows, mean
 from lightning_ras2s.graphs import GraphedNetwork
+from lightning_ras2s.inference.denoise import refined_by
+from lightning_ras2s.inference.whole_cubes import whole_cubes
 from lightning_ras2s.losses import WeightedLoss
-from lightning_ras2s.metrics import METRICS, SceneTable
+from lightning_ras2s.methods import Method, find, key_of, method_of, refined, select
+from lightning_ras2s.metrics import METRICS
+from lightning_ras2s.runs.errors import UserError
+from lightning_ras2s.runs.record import git_commit
+from lightning_ras2s.scene_checks import check_bands, check_sizes
 from lightning_ras2s.schedules import Schedule, cosine_factor, paper_factor
+from lightning_ras2s.weights import NETWORK, facts_of
 
 Batch = dict[str, Any]
+MakeOptimizer = Callable[[Iterable[nn.Parameter], float], Optimizer]
+"""Parameters and a learning rate -> their optimizer. One that can be ``fused`` takes that, too."""
+
+
+def released_adam(
+    parameters: Iterable[nn.Parameter], learning_rate: float, **options: Any
+) -> Optimizer:
+    """Adam with the betas of the released code."""
+    return torch.optim.Adam(parameters, learning_rate, betas=(0.9, 0.99), **options)
 
 
 def count_patches(batch: Batch) -> int:
@@ -31,7 +48,7 @@ def count_patches(batch: Batch) -> int:
     return len(batch["index"])
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(UserError):
     """Training has diverged; the message names the step and what to change."""
 
 
@@ -61,27 +78,29 @@ class HSIDenoiser(L.LightningModule):
     """Trains and evaluates a denoising network.
 
     Batches are dicts with ``noisy`` and ``clean`` [N, B, H, W], ``index`` [N] and N strings each in
-    ``name`` and ``case``. A scene without ``clean`` is denoised and not measured. The defaults are
-    the recipe of the released weights: L1, Adam with rate 1e-3 and betas (0.9, 0.99), reduced in
-    steps.
+    ``dataset``, ``name`` and ``case``. A scene without ``clean`` is denoised and not measured. The
+    defaults are the recipe of the released weights: L1, Adam with rate 1e-3 and betas (0.9, 0.99),
+    reduced in steps.
 
     Args:
         network: Maps [N, B, H, W] noisy to the same shape denoised.
         loss: A weighted sum of losses, e.g. ``l2 + 0.001*sam``; see ``losses.parse_loss``.
-        learning_rate: Adam's initial rate.
+        learning_rate: The optimizer's initial rate.
+        optimizer: Makes it of parameters and rate; in YAML a class and its other options.
         schedule: ``paper`` (in steps, by epoch), ``cosine`` (by training step) or ``constant``.
         warmup_steps: Steps over which ``cosine`` rises to the initial rate.
-        baselines: Further rows of the test's table, by their names in ``baselines.BASELINES``.
-        test_bands: If not 0, the test has another row for the network: the scene cut into windows
-            of that many bands, as it was trained on, beside the whole sequence at once.
+        methods: The rows of the test's table beside the noisy scene: keys and groups of
+            ``methods.METHODS``, the network's own among them or not, each also with ``+s``. By
+            default the network, and the network with +S.
         compile_steps: Compile what the network does band by band.
         cuda_graphs: Replay whole passes on a GPU.
         max_skips: Steps whose loss or gradient is not finite are skipped: they leave the weights
             as they are. So many of them in a row end the training.
 
     Raises:
-        ValueError: If the loss cannot be read, a baseline is unknown, ``test_bands`` is negative
-            or ``max_skips`` less than 1.
+        ValueError: If the loss cannot be read, a method is unknown or needs weights that are not
+            here, the network has no steps to compile or cannot be captured, or ``max_skips`` is
+            less than 1.
     """
 
     def __init__(
@@ -89,28 +108,25 @@ class HSIDenoiser(L.LightningModule):
         network: nn.Module,
         loss: str = "l1",
         learning_rate: float = 1e-3,
+        optimizer: MakeOptimizer = released_adam,
         schedule: Schedule = "paper",
         warmup_steps: int = 0,
-        baselines: Sequence[str] = (),
-        test_bands: int = 0,
+        methods: Sequence[str] | None = None,
         compile_steps: bool = False,
         cuda_graphs: bool = False,
         max_skips: int = 10,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["network"])
+        self.save_hyperparameters(ignore=["network", "optimizer"])
         self.network = network
         self.loss = WeightedLoss(loss)
         self.learning_rate = learning_rate
         self.schedule = schedule
         self.warmup_steps = warmup_steps
-        for baseline in baselines:
-            if baseline not in BASELINES:
-                raise ValueError(
-                    f"unknown baseline {baseline!r}; there are: {', '.join(BASELINES)}"
-                )
-        if test_bands < 0:
-            raise ValueError(f"test_bands is {test_bands}; give a number of bands, or 0 for none")
+        self.make_optimizer = optimizer
+        self.method = method_of(network)
+        self.methods = self._chosen(methods)
+        self._labels = [method.label for method in self.methods]
         if max_skips < 1:
             raise ValueError(f"max_skips is {max_skips}; give at least 1")
         if compile_steps:
@@ -119,36 +135,87 @@ class HSIDenoiser(L.LightningModule):
                     f"compile_steps: {type(network).__name__} has no steps to compile; leave it out"
                 )
             network.compile_steps(dynamic=False)  # type: ignore[operator]
+        if cuda_graphs and not self.method.capturable:
+            raise ValueError(
+                f"cuda_graphs: {self.method.label} does not compute the same at each step; leave "
+                "it out"
+            )
         self._graphs = GraphedNetwork(network) if cuda_graphs else None
-        self.baselines = list(baselines)
-        self.test_bands = test_bands
-        self.table = SceneTable()
+        self.rows = SceneRows()
         self.max_skips = max_skips
         self.skipped, self.skipped_in_a_row = 0, 0  # steps
         self._norm = torch.zeros(())  # of the last step's gradient
         self._unchecked: list[Step] = []
+        self._asked: list[dict[str, Any]] = []  # options of each group of parameters
 
-    @property
-    def methods(self) -> list[str]:
-        """The methods of the test's table, in its order; the network's is the last."""
-        network = type(self.network).__name__
-        windowed = [f"{network}, {self.test_bands}-band windows"] if self.test_bands else []
-        return ["Noisy", *self.baselines, *windowed, network]
+    def _chosen(self, names: Sequence[str] | None) -> list[Method]:
+        """The methods of the test's table, in its order; the network itself is always there."""
+        own = self.method
+        known = {method.key: method for method in (own, refined(own))}  # also of no class of ours
+        chosen = {"identity": find("identity")}
+        for name in known if names is None else names:
+            key = key_of(name)
+            found = [known[key]] if key in known else select([name])
+            chosen |= {method.key: method for method in found}
+        for method in chosen.values():
+            if method.kind == "network" and method.base != own.key:
+                raise ValueError(
+                    f"methods: {method.label} needs weights, and the network of this run is "
+                    f"{own.label}: name that one ({own.key}), or methods without weights"
+                )
+        return list((chosen if own.key in chosen else chosen | {own.key: own}).values())
 
     def forward(self, noisy: Tensor) -> Tensor:
         """Denoises [N, B, H, W]."""
         return self.network(noisy) if self._graphs is None else self._graphs(noisy)
 
-    def denoise_windows(self, noisy: Tensor, bands: int) -> Tensor:
-        """Denoises [N, B, H, W] in windows of ``bands`` bands; the last one ends at the last band.
+    def denoise(self, noisy: Tensor) -> Tensor:
+        """Denoises [N, B, H, W] of any number of bands, by windows if the network needs them."""
+        return whole_cubes(self, self.method)(noisy)
 
-        Where that one overlaps the window before it, its bands are the ones kept.
+    def setup(self, stage: str) -> None:
+        """Checks, before anything is trained, what else would fail hours later.
+
+        Raises:
+            DataError: If a scene to come cannot be denoised or measured.
+            UserError: If ``cuda_graphs`` meets accumulated gradients.
         """
-        denoised = torch.empty_like(noisy)
-        for start in range(0, noisy.shape[1], bands):
-            window = slice(max(0, min(start, noisy.shape[1] - bands)), start + bands)
-            denoised[:, window] = self(noisy[:, window])
-        return denoised
+        if self._graphs is not None and self.trainer.accumulate_grad_batches > 1:
+            raise UserError(
+                f"model.cuda_graphs with trainer.accumulate_grad_batches="
+                f"{self.trainer.accumulate_grad_batches}: it has not been seen that the gradients "
+                "of replayed passes add up; leave one of the two out"
+            )
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, HSIDataModule):
+            check_sizes(data)
+            if stage == "fit":
+                check_bands(self.network, self.method, data)
+
+    def on_fit_start(self) -> None:
+        """Says what is trained."""
+        weights = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
+        rank_zero_info(f"{self.method.label}: {weights:,} weights")
+
+    def on_train_start(self) -> None:
+        """Follows the configuration, also where a checkpoint has brought other rates and options.
+
+        Without an override they are the same. Optimizers that a subclass configures are its own.
+        """
+        if not self._asked:
+            return
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        scheduler: Any = self.lr_schedulers()
+        factor = 1.0
+        if scheduler is not None:
+            scheduler.base_lrs = [asked["lr"] for asked in self._asked]
+            factor = scheduler.lr_lambdas[0](scheduler.last_epoch)
+        for group, asked in zip(optimizer.param_groups, self._asked, strict=True):
+            group |= asked | {"lr": asked["lr"] * factor}
+            if scheduler is not None:
+                group["initial_lr"] = asked["lr"]
+        if scheduler is not None:
+            scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Makes what a network draws, such as dropout, follow from seed, step and process alone.
@@ -170,13 +237,16 @@ class HSIDenoiser(L.LightningModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Logs the norm of all gradients together, before they are clipped.
 
-        Where it is not finite, Adam is told to do nothing, on the device itself.
+        Where it is not finite the step is skipped: a fused optimizer is told to do nothing, on the
+        device itself; another one gets no gradients.
         """
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         self._norm = torch.nn.utils.get_total_norm(gradients)
         self.log("train/grad_norm", self._norm)
         if optimizer.defaults.get("fused"):
             optimizer.found_inf = (~self._norm.isfinite()).float()  # type: ignore[attr-defined]
+        elif not self._is_scaled and not self._norm.isfinite():
+            optimizer.zero_grad(set_to_none=True)
 
     def configure_gradient_clipping(
         self,
@@ -256,9 +326,15 @@ class HSIDenoiser(L.LightningModule):
         return self.trainer.precision == "16-mixed"
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the counts of skipped steps."""
+        """Keeps the counts of skipped steps, and says whose weights they are."""
         self._check_steps()
+        checkpoint[NETWORK] = facts_of(self.network) | {"git_commit": self._commit}
         checkpoint["skipped"] = {"all": self.skipped, "in_a_row": self.skipped_in_a_row}
+
+    @cached_property
+    def _commit(self) -> str | None:
+        """What is trained; git is asked once, not at each checkpoint."""
+        return git_commit()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Goes on counting."""
@@ -267,42 +343,47 @@ class HSIDenoiser(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Denoises validation scenes and notes their metrics."""
-        denoised = self(batch["noisy"])
-        self._note(batch, len(self.methods) - 1, denoised)
+        denoised = self.denoise(batch["noisy"])
+        if "clean" in batch:
+            self._note(batch, self.method, denoised)
         return denoised
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Denoises test scenes and notes the metrics of every method."""
         noisy = batch["noisy"]
-        denoised = self(noisy)
+        denoised = self.denoise(noisy)
         if "clean" not in batch:
             return denoised
-        images = [noisy, *(BASELINES[baseline](noisy) for baseline in self.baselines)]
-        if self.test_bands:
-            images.append(self.denoise_windows(noisy, self.test_bands))
-        for method, image in enumerate([*images, denoised]):
+        results = {self.method.key: denoised}  # without +S
+        for method in self.methods:
+            if method.base not in results:
+                results[method.base] = whole_cubes(method.load(), method)(noisy)
+            image = results[method.base]
+            if method.refined and image.isfinite().all():
+                masks = batch.get("valid", [None] * len(noisy))
+                cubes = zip(noisy, image, masks, strict=True)
+                image = torch.stack([refined_by(method, *cube) for cube in cubes])
             self._note(batch, method, image)
         return denoised
 
-    def _note(self, batch: Batch, method: int, image: Tensor) -> None:
-        keys = torch.stack([batch["index"], torch.full_like(batch["index"], method)], dim=1)
-        values = torch.stack([metric(image, batch["clean"]) for metric in METRICS.values()], dim=1)
-        self.table.update(keys, values)
+    def _note(self, batch: Batch, method: Method, image: Tensor) -> None:
+        clean, valid = batch["clean"], batch.get("valid")
+        values = torch.stack([metric(image, clean, valid) for metric in METRICS.values()], dim=1)
+        self.rows.add(batch, self._labels.index(method.label), method.label, values)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the means over all validation scenes, and those of each noise case."""
-        self._log_means("val", self.trainer.val_dataloaders)
+        self._log_means("val")
 
     def on_test_epoch_end(self) -> None:
         """Logs the same of the test, and keeps all its rows in ``evaluation``."""
-        self.evaluation = self._log_means("test", self.trainer.test_dataloaders)
+        self.evaluation = self._log_means("test")
 
-    def _log_means(self, stage: str, loader: Any) -> list[Row]:
-        if not self.table.update_called:
+    def _log_means(self, stage: str) -> list[Row]:
+        rows = self.rows.gather()
+        if not rows:
             return []
-        rows = scene_rows(loader.dataset.items, self.methods, *self.table.compute())
-        self.table.reset()
-        ours = [row for row in rows if row["method"] == self.methods[-1]]
+        ours = [row for row in rows if row["method"] == self.method.label]
         cases = list(dict.fromkeys(row["noise_case"] for row in ours))
         groups = {stage: ours}
         if len(cases) > 1:
@@ -313,15 +394,17 @@ class HSIDenoiser(L.LightningModule):
         return rows
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam with the released betas, and the schedule."""
+        """The optimizer, and the schedule of its rate."""
+        optimizer = self.make_optimizer(self.parameters(), self.learning_rate)
         # A fused step can be skipped on the device. In half precision the scaler skips steps, and
         # Lightning clips no gradients of a fused optimizer there.
-        optimizer = torch.optim.Adam(
-            self.parameters(),
-            self.learning_rate,
-            betas=(0.9, 0.99),
-            fused=not self._is_scaled,
-        )
+        undecided = [optimizer.defaults.get(way, "no") is None for way in ("fused", "foreach")]
+        if all(undecided) and not self._is_scaled:
+            optimizer = self.make_optimizer(self.parameters(), self.learning_rate, fused=True)  # type: ignore[call-arg]
+        self._asked = [
+            {name: value for name, value in group.items() if name != "params"}
+            for group in optimizer.param_groups
+        ]
         if self.schedule == "constant":
             return optimizer
         if self.schedule == "paper":

@@ -1,6 +1,9 @@
 """The options of our callbacks, and those that follow from another option."""
 
+import inspect
+import re
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -11,6 +14,8 @@ import yaml
 from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser
 
+import datamodules
+from datamodules import HSIDataModule
 from lightning_ras2s.callbacks import (
     BandwiseQuality,
     Checkpoints,
@@ -25,6 +30,10 @@ from lightning_ras2s.callbacks import (
     SpectralCurves,
     Throughput,
 )
+from lightning_ras2s.methods import METHODS
+from lightning_ras2s.module import HSIDenoiser
+from lightning_ras2s.runs.errors import UserError
+from lightning_ras2s.runs.folder import CHECKPOINTS, DENOISED, INSPECTOR, PICTURES
 
 # Options of their own: those of an experiment come beside them, and none must be written again.
 CALLBACKS: dict[str, type[L.Callback]] = {
@@ -43,20 +52,19 @@ CALLBACKS: dict[str, type[L.Callback]] = {
     },
 }
 FOLDERS = {  # of what the callbacks write, in that of the run
-    "checkpoints": "checkpoints",
+    "checkpoints": CHECKPOINTS,
     "evaluation_table": ".",
-    "denoised_files": "denoised",
-    "scenes": "pictures",
-    "spectra": "pictures",
-    "regions": "pictures",
-    "bandwise": "pictures",
-    "inspector": "inspector",
+    "denoised_files": DENOISED,
+    "scenes": PICTURES,
+    "spectra": PICTURES,
+    "regions": PICTURES,
+    "bandwise": PICTURES,
+    "inspector": INSPECTOR,
 }
+# How the parser tells an option that it does not know, and where it stands.
+UNKNOWN = re.compile(r"[Uu]nrecognized arguments: (.*)|[Oo]ption '([\w.]+)'")
+PLACE = re.compile(r'Parser key "(\w+)')
 FOLLOW_THE_SEED = ("data.seed", "spectra.seed")  # seed_everything sets them, whatever else says
-
-
-class UserError(Exception):
-    """A mistake in the command line, a config file or the data, told in one line."""
 
 
 def add_options(parser: LightningArgumentParser) -> None:
@@ -89,6 +97,50 @@ def refuse_linked(args: Sequence[str], files: Sequence[Path]) -> None:
     for name in FOLDERS:
         if f"{name}.folder" in given:
             raise UserError(f"{name}.folder lies in the run's folder: set run_dir")
+
+
+def meant(message: str) -> str:
+    """What to add to the parser's message: the option that was meant, or how to quote blanks."""
+    found = UNKNOWN.search(message)
+    if found is None:
+        return ""
+    word = (found[1] or found[2]).split()[0]
+    if found[1] and not word.startswith("-"):
+        return """; a value with blanks needs quotes of its own: ARGS="--model.loss='l2 + sam'\""""
+    first, *others = word.lstrip("-").partition("=")[0].split(".")
+    place = PLACE.search(message)
+    group = place[1] if place else first if others else ""
+    groups = _option_names()
+    if group and group not in groups:
+        near = get_close_matches(group, groups, n=1)
+    else:
+        names = groups.get(group) or {name for several in groups.values() for name in several}
+        names |= set() if group else groups.keys()
+        near = get_close_matches((others or [first])[-1], sorted(names), n=1)
+        if not near and group in ("model", "data"):
+            return f"; {group} has {', '.join(sorted(names))}"
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _option_names() -> dict[str, set[str]]:
+    """The last parts of the options' names, by the first."""
+    data = [getattr(datamodules, name) for name in datamodules.__all__]
+    kinds: dict[str, list[Any]] = {
+        "model": [HSIDenoiser, *(m.load() for m in METHODS.values() if m.kind == "network")],
+        "data": [k for k in data if isinstance(k, type) and issubclass(k, HSIDataModule)],
+        "trainer": [L.Trainer],
+        **{name: [callback] for name, callback in CALLBACKS.items()},
+        **{name: [] for name in ("run_dir", "ckpt_path", "seed_everything")},
+    }
+    return {
+        group: {
+            parameter.name
+            for kind in members
+            for parameter in inspect.signature(kind).parameters.values()
+            if parameter.kind != parameter.VAR_KEYWORD
+        }
+        for group, members in kinds.items()
+    }
 
 
 def _read_yaml(text: str) -> Any:

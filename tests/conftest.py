@@ -1,8 +1,21 @@
 """What holds for all tests."""
 
+import os
 import signal
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _data_is_kept_for_all_tests(tmp_path_factory):
+    """Indian Pines is repaired once, and nothing is written to the data of who runs the tests."""
+    before = os.environ.get("DATA_ROOT")
+    os.environ["DATA_ROOT"] = str(tmp_path_factory.mktemp("data_root"))
+    yield
+    if before is None:
+        del os.environ["DATA_ROOT"]
+    else:
+        os.environ["DATA_ROOT"] = before
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import lmdb_way, loading, network, training
+from benchmarks import lmdb_way, loading, network, refinement, training
 from datamodules import random_streams
 from datamodules.stored import bytes_kept
 
@@ -188,3 +188,11 @@ def test_the_loop_is_compared_with_its_step():
     console = Console(width=200, record=True)
     training.show(result, console)
     assert "1x31x64x64" in console.export_text()
+
+
+def test_the_cost_of_the_refinement_is_told_beside_the_network():
+    ways = refinement.compare((12, 24, 24), "noniid", rounds=2)
+    assert list(ways) == ["RAS2S", refinement.ONCE, refinement.AGAIN]
+    assert ways["RAS2S"]["share"] == {"median": 1, "least": 1, "most": 1}
+    once, least = ways[refinement.ONCE], ways["RAS2S"]["seconds"]["most"]
+    assert once["share"]["most"] >= once["seconds"]["least"] / least > 0

@@ -17,7 +17,9 @@ from PIL import Image
 from datamodules import IndianPines
 from datamodules.__main__ import main as prepare_data
 from datamodules.collection import scene_list
-from lightning_ras2s import RAS2S, HSIDenoiser, cli, load_network
+from lightning_ras2s import RAS2S, HSIDenoiser, cli, experiment, load_network
+from lightning_ras2s.runs.config import _with_run_dir
+from lightning_ras2s.runs.start import RUN_DIR
 from tests.cubes import FOLDER, write_cubes
 from tests.miniatures import icvl
 from tests.wandb_files import WandbFiles
@@ -28,7 +30,6 @@ EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 NAMES = sorted(p.stem for p in EXPERIMENTS.glob("*.yaml") if p.stem != "defaults")
 TINY = (
     "--model.network.channels=2",
-    "--model.test_bands=0",
     "--trainer.max_steps=2",
     "--data.patches_per_epoch=16",
     "--seed_everything=5",
@@ -47,8 +48,7 @@ def isolate(monkeypatch, folder):
         monkeypatch.setenv(variable, "")  # restored afterwards
         monkeypatch.delenv(variable)
     monkeypatch.setenv("NETRC", str(folder / "no_netrc"))
-    monkeypatch.setenv(cli.RUN_DIR, "")
-    monkeypatch.delenv("DATA_ROOT", raising=False)
+    monkeypatch.setenv(RUN_DIR, "")
     monkeypatch.setattr("sys.argv", ["lightning_ras2s"])
 
 
@@ -88,6 +88,15 @@ def train_on_cubes(folder, *options):
     return cli.main(["fit", *files("folder"), *FOLDER, *few, *options])
 
 
+BARE = tuple(f"--{name}=null" for name in ("scenes", "spectra", "regions", "bandwise", "inspector"))
+
+
+def train_quickly(folder, *options):
+    """The same without pictures, with +S left out: where it does not matter what is looked at."""
+    few = ("--model.methods=[ras2s]", "--data.test_noise=[stripe]", "--progress_bar=null")
+    return train_on_cubes(folder, *BARE, *few, *options)
+
+
 def printed_config(capsys, *args):
     with pytest.raises(SystemExit) as end:
         cli.main(["fit", *args, "--print_config"])
@@ -109,7 +118,7 @@ def test_fit_trains_tests_and_leaves_a_complete_run_that_its_config_reruns(train
     assert any(float(row["val/psnr_db"] or 0) > 10 for row in logged)
     with (run / "evaluation.csv").open() as file:
         evaluation = list(csv.DictReader(file))
-    assert {row["method"] for row in evaluation} == {"Noisy", "Median 3x3x3", "RAS2S"}
+    assert {row["method"] for row in evaluation} == {"Noisy", "Median", "RAS2S", "RAS2S+S"}
     assert {row["scene"] for row in evaluation} == {"indian_pines_test", "mean"}
     assert {row["noise_case"] for row in evaluation} == {"mixture"}
     noisy = next(row for row in evaluation if row["method"] == "Noisy")
@@ -119,7 +128,7 @@ def test_fit_trains_tests_and_leaves_a_complete_run_that_its_config_reruns(train
     assert logged.config["config"]["model"]["network"]["init_args"]["channels"] == 2
     assert "git_commit" in logged.config
     assert logged.logged("val/psnr_db")
-    assert logged.table("evaluation")["data"][-1][2:4] == ["RAS2S", "mean"]
+    assert logged.table("evaluation")["data"][-1][2:4] == ["RAS2S+S", "mean"]
     records = logged.records
     artifacts = [r.artifact for r in records if r.HasField("artifact")]
     (model,) = [artifact for artifact in artifacts if artifact.type == "model"]
@@ -130,7 +139,7 @@ def test_fit_trains_tests_and_leaves_a_complete_run_that_its_config_reruns(train
     record = json.loads((run / "run.json").read_text())
     assert (record["status"], record["error"]) == ("finished", None)
     assert record["started"] <= record["finished"]
-    assert shlex.split(record["command"])[3:] == ["fit", *files("quickstart"), *TINY]
+    assert shlex.split(record["command"])[1:] == ["fit", *files("quickstart"), *TINY]
     assert record["wandb"]["id"] == next(r.run.run_id for r in records if r.HasField("run"))
     scenes = {"train_scenes": 1, "val_scenes": 1, "test_scenes": 1}
     assert record["data"] == {"name": "indian_pines", **scenes}
@@ -208,8 +217,8 @@ def test_what_is_looked_at_is_chosen_by_flags(folder, capsys):
 def trainer_of(monkeypatch, *args):
     """The trainer that a command makes, without what it does."""
     made = []
-    monkeypatch.setattr(cli.L.Trainer, "fit", lambda self, *_, **__: made.append(self))
-    monkeypatch.setattr(cli.RAS2SCLI, "after_fit", lambda self: None)
+    monkeypatch.setattr(experiment.L.Trainer, "fit", lambda self, *_, **__: made.append(self))
+    monkeypatch.setattr(experiment.RAS2SCLI, "after_fit", lambda self: None)
     assert cli.main(["fit", *files("quickstart"), *args]) == 0
     return made[0]
 
@@ -302,8 +311,7 @@ def test_the_record_tells_a_run_that_was_stopped_from_one_that_failed(
 def test_a_mistake_in_the_folder_of_an_earlier_run_leaves_its_record(folder, capsys):
     assert train_on_cubes(folder) == 0
     run = only_run(folder)
-    record = json.loads((run / "run.json").read_text()) | {"process": os.getpid() + 1}
-    (run / "run.json").write_text(json.dumps(record))
+    record = json.loads((run / "run.json").read_text())
     mistake = ["--model.network.attention_bands=4", f"--run_dir={run}"]
     assert train_on_cubes(folder, *mistake) == 2
     assert json.loads((run / "run.json").read_text()) == record
@@ -338,11 +346,10 @@ def test_any_weights_are_evaluated(folder, capsys):
     assert set(rows) == {
         (case, method)
         for case in ("gaussian50", "mixture")
-        for method in ("Noisy", "Median 3x3x3", "RAS2S, 16-band windows", "RAS2S")
+        for method in ("Noisy", "Median", "RAS2S", "RAS2S+S")
     }
     for case in ("gaussian50", "mixture"):  # a network with a zero start returns its input
-        for method in ("RAS2S", "RAS2S, 16-band windows"):
-            assert rows[case, method]["psnr_db"] == rows[case, "Noisy"]["psnr_db"]
+        assert rows[case, "RAS2S"]["psnr_db"] == rows[case, "Noisy"]["psnr_db"]
     assert float(rows["gaussian50", "Noisy"]["psnr_db"]) == pytest.approx(14.15, abs=0.02)
 
 
@@ -362,13 +369,30 @@ def test_every_experiment_is_read(name, capsys):
 
 def test_later_files_and_flags_reach_what_earlier_files_interpolate(folder, capsys):
     # Parser mode "omegaconf" (without the plus) resolves each file alone: 16 in all three.
-    def test_bands(*args):
-        return printed_config(capsys, *files("quickstart"), *args)["model"]["test_bands"]
+    def warmup_steps(*args):
+        both = (*files("quickstart"), "-c", "follows.yaml", *args)
+        return printed_config(capsys, *both)["model"]["warmup_steps"]
 
+    (folder / "follows.yaml").write_text("model:\n  warmup_steps: ${data.init_args.patch_bands}\n")
     (folder / "later.yaml").write_text("data:\n  init_args:\n    patch_bands: 24\n")
-    assert test_bands() == 16
-    assert test_bands("-c", "later.yaml") == 24
-    assert test_bands("-c", "later.yaml", "--data.patch_bands=8") == 8
+    assert warmup_steps() == 16
+    assert warmup_steps("-c", "later.yaml") == 24
+    assert warmup_steps("-c", "later.yaml", "--data.patch_bands=8") == 8
+
+
+def test_the_optimizer_is_chosen_in_yaml_and_its_rate_in_one_place(folder, capsys):
+    given = ["--model.optimizer=AdamW", "--model.optimizer.weight_decay=0.1"]
+    config = printed_config(capsys, *files("quickstart"), *given)["model"]
+    assert config["learning_rate"] == 4e-3
+    chosen = config["optimizer"]
+    assert chosen["class_path"] == "torch.optim.AdamW"
+    assert chosen["init_args"]["weight_decay"] == 0.1
+    assert "lr" not in chosen["init_args"]
+    shared = printed_config(capsys, *files("quickstart"))["model"]["optimizer"]
+    assert shared["class_path"] == "torch.optim.Adam"
+    assert shared["init_args"]["betas"] == [0.9, 0.99]
+    assert cli.main(["fit", *files("quickstart"), "--model.optimizer.lr=0.1"]) == 2
+    assert "lr" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -402,7 +426,8 @@ def test_later_files_and_flags_reach_what_earlier_files_interpolate(folder, caps
         (["--data.evaluation_seed=-1"], "data.evaluation_seed is -1"),
         (["--trainer.devices=abc"], "devices"),
         (["--trainer.max_epochs=-1"], "cosine needs an end"),
-        (["--model.test_bands=-5"], "test_bands is -5"),
+        (["--model.methods=[bm3d]"], "unknown method 'bm3d'"),
+        (["--model.methods=[median, hsdt]"], "unknown method"),
         (["--model.loss=ssim", "--data.patch_size=8"], "at least 11 x 11"),
         (["-c", "interpolation.yaml"], "widht"),
         (
@@ -444,7 +469,7 @@ def test_the_defaults_alone_name_no_dataset(capsys, monkeypatch):
 
 def test_a_config_keeps_the_run_folder_open_only_where_it_is_meant():
     config = {"a": "run", "b": ["run/x", "fast_dev_run"], "c": {"d": "runner", "e": False}}
-    assert cli._with_run_dir(config, "run") == {
+    assert _with_run_dir(config, "run") == {
         "a": "${run_dir}",
         "b": ["${run_dir}/x", "fast_dev_run"],
         "c": {"d": "runner", "e": False},
@@ -458,7 +483,8 @@ def test_an_unknown_experiment_names_those_there_are(capsys):
     assert "defaults" not in error
 
 
-def test_icvl_trains_validates_and_tests_from_the_publishers_files(folder, capsys):
+def test_icvl_trains_validates_and_tests_from_the_publishers_files(folder, capsys, monkeypatch):
+    monkeypatch.delenv("DATA_ROOT")
     raw = folder / "data/icvl/raw"
     raw.mkdir(parents=True)
     icvl.write(raw)
@@ -472,7 +498,7 @@ def test_icvl_trains_validates_and_tests_from_the_publishers_files(folder, capsy
     with (run / "evaluation.csv").open() as file:
         rows = list(csv.DictReader(file))
     scenes = [*scene_list("icvl_test")[:2], "mean"]
-    expected = {("icvl", "mixture", m, s) for m in ("Noisy", "RAS2S") for s in scenes}
+    expected = {("icvl", "mixture", m, s) for m in ("Noisy", "RAS2S", "RAS2S+S") for s in scenes}
     assert {tuple(row.values())[:4] for row in rows} == expected
     with (run / "metrics.csv").open() as file:
         logged = [row["val/psnr_db"] for row in csv.DictReader(file) if row["val/psnr_db"]]

@@ -1,12 +1,18 @@
 """Two processes against one: the same training, whatever parts the network has; agreement."""
 
+import os
+from datetime import timedelta
+
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 
+from datamodules.scene import Measured
 from lightning_ras2s import RAS2S, HSIDenoiser, cli
-from lightning_ras2s.stop import Agreement, Wish
+from lightning_ras2s.runs import processes
+from lightning_ras2s.runs.signals import Agreement, Wish
+from lightning_ras2s.runs.start import RUN_DIR
 from tests.test_module import Ramps
 
 torch.set_num_threads(1)
@@ -80,9 +86,18 @@ def test_two_processes_train_as_one(tmp_path, ablation):
         torch.testing.assert_close(two["weights"][name], weight, rtol=1e-3, atol=1e-5)
 
 
+class Own(RAS2S):
+    """Of nobody knows how many graphs."""
+
+
+OWN = ("--model.network=tests.test_distributed.Own", "--model.methods=null")
+UNSURE = {"find_unused_parameters": True, "gradient_as_bucket_view": True}
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
+        (("--trainer.devices=2", *OWN), UNSURE),
         (("--trainer.devices=2",), {"static_graph": True, "gradient_as_bucket_view": True}),
         (("--trainer.devices=2", "--trainer.strategy=ddp"), {}),
         (("--trainer.devices=1",), None),
@@ -96,14 +111,13 @@ def test_several_devices_get_ddp_with_a_static_graph(tmp_path, monkeypatch, opti
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(cli.RUN_DIR, "")
+    monkeypatch.setenv(RUN_DIR, "")
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr(L.Trainer, "fit", fit)
     monkeypatch.setattr("sys.argv", ["lightning_ras2s"])
     from tests.test_cli import files
 
-    with pytest.raises(KeyboardInterrupt):
-        cli.main(["fit", *files("quickstart"), "--trainer.accelerator=cpu", *options])
+    assert cli.main(["fit", *files("quickstart"), "--trainer.accelerator=cpu", *options]) == 130
     assert seen == [expected]
 
 
@@ -134,15 +148,52 @@ def test_one_process_agrees_with_itself_at_once():
     ("environment", "name"),
     [
         ({}, None),
-        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1"}, None),
+        ({"SLURM_JOB_ID": "7"}, "slurm-7"),
         ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "8"}, "slurm-7"),
+        (
+            {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"},
+            "slurm-7_2",
+        ),
         ({"TORCHELASTIC_RUN_ID": "abc", "MASTER_ADDR": "n0"}, "job-abc"),
         ({"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "n0", "MASTER_PORT": "9"}, "job-n0-9"),
     ],
 )
 def test_processes_that_others_start_name_the_run_after_the_job(monkeypatch, environment, name):
-    for variable in ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(variable, raising=False)
+    for variable in [v for v in os.environ if v.startswith(("SLURM", "TORCHELASTIC", "MASTER"))]:
+        monkeypatch.delenv(variable)
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
-    assert cli.job_name() == name
+    assert processes.job_name() == name
+
+
+class Mixed(Ramps):
+    """A validation and a test of which one process has only scenes that nobody knows clean."""
+
+    def scenes(self, split):
+        clean = super().scenes(split)[:1]
+        unknown = [Measured(scene, None) for scene in super().scenes(split)[:1]]
+        return clean if split == "train" else [*clean, *unknown]
+
+
+def test_an_evaluation_ends_where_one_process_has_no_reference(tmp_path):
+    """It waited for ever: the process without rows did not come to the meeting."""
+    denoiser = HSIDenoiser(RAS2S(channels=2), schedule="constant")
+    engine = L.Trainer(
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        devices=2,
+        strategy=DDPStrategy(start_method="fork", timeout=timedelta(seconds=60)),
+        max_steps=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    data = Mixed(
+        batch_size=2, patch_size=8, patch_bands=5, patches_per_epoch=2, test_noise=["stripe"]
+    )
+    engine.fit(denoiser, data)
+    assert engine.callback_metrics["val/psnr_db"] > 0
+    (scores,) = engine.test(denoiser, data, verbose=False)
+    assert scores["test/psnr_db"] > 0

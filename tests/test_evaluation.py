@@ -1,14 +1,16 @@
 """The table of an evaluation, the baselines in it, and the learning rates' schedules."""
 
 import csv
+from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DistributedSampler
 
 from lightning_ras2s import evaluation
-from lightning_ras2s.baselines import BASELINES, median_filter
-from lightning_ras2s.evaluation import mean_rows, scene_rows, screen_table, write_csv
+from lightning_ras2s.classical.median import median_filter
+from lightning_ras2s.evaluation import SceneRows, mean_rows, screen_table, write_csv
 from lightning_ras2s.schedules import cosine_factor, paper_factor
 
 torch.set_num_threads(1)
@@ -17,12 +19,20 @@ ITEMS = [("pines", "a", "mixture"), ("pines", "b", "mixture"), ("pines", "a", "n
 METHODS = ["Noisy", "RAS2S"]
 
 
+def add(rows, index, number, values, item=("pines", "a", "mixture")):
+    dataset, scene, case = item
+    batch = {"index": torch.tensor([index]), "dataset": [dataset], "name": [scene], "case": [case]}
+    rows.add(batch, number, METHODS[number], torch.as_tensor(values, dtype=torch.float64)[None])
+
+
 @pytest.fixture
 def rows():
     """Two methods on three items, each value telling its item, method and metric."""
-    keys = torch.tensor([[item, method] for item in range(3) for method in range(2)])
-    values = keys.double() @ torch.tensor([[4.0], [100.0]]).double() + torch.arange(4) / 16
-    return scene_rows(ITEMS, METHODS, keys, values)
+    kept = SceneRows()
+    for index, item in reversed(list(enumerate(ITEMS))):
+        for number in range(2):
+            add(kept, index, number, 4.0 * index + 100 * number + torch.arange(4) / 16, item)
+    return kept.gather()
 
 
 def row(dataset, case, method, scene, *values):
@@ -32,7 +42,7 @@ def row(dataset, case, method, scene, *values):
     )
 
 
-def test_scene_rows_name_the_item_and_the_method(rows):
+def test_rows_name_the_item_and_the_method_in_the_order_of_the_scenes(rows):
     assert rows == [
         row("pines", "mixture", "Noisy", "a", 0, 0.0625, 0.125, 0.1875),
         row("pines", "mixture", "RAS2S", "a", 100, 100.0625, 100.125, 100.1875),
@@ -41,6 +51,45 @@ def test_scene_rows_name_the_item_and_the_method(rows):
         row("pines", "noniid", "Noisy", "a", 8, 8.0625, 8.125, 8.1875),
         row("pines", "noniid", "RAS2S", "a", 108, 108.0625, 108.125, 108.1875),
     ]
+
+
+def test_of_a_scene_that_comes_again_the_last_row_counts_and_a_gathering_begins_anew():
+    kept = SceneRows()
+    add(kept, 1, 0, [1, 2, 3, 4])
+    add(kept, 0, 0, [5, float("inf"), 7, 8])
+    add(kept, 1, 0, [9, 10, 11, 0.1])
+    assert [list(r.values())[4:] for r in kept.gather()] == [
+        [5, float("inf"), 7, 8],
+        [9, 10, 11, 0.1],
+    ]
+    assert kept.gather() == []
+
+
+def _process(rank, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/init",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=60),
+    )
+    padded = list(DistributedSampler(range(7), num_replicas=2, rank=rank, shuffle=False))
+    assert len(padded) == 4
+    uneven = [[0, 1, 2, 3, 4], [5, 6]][rank]
+    one_sided = [[], [6, 5, 4, 3, 2, 1, 0]][rank]
+    kept = SceneRows()
+    for scenes in (padded, uneven, one_sided):
+        for scene in scenes:
+            add(kept, scene, 1, [scene, -0.5 * scene, 0, 0])
+        values = [row["psnr_db"] for row in kept.gather()]
+        assert values == list(range(7))
+    assert kept.gather() == []  # none has a row
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_count_each_scene_once_also_if_one_has_none(tmp_path):
+    torch.multiprocessing.start_processes(_process, (tmp_path,), nprocs=2, start_method="fork")
 
 
 def test_means_are_over_the_scenes_of_a_dataset_case_and_method(rows):
@@ -105,7 +154,7 @@ def test_the_screen_shows_the_means_in_the_order_of_the_csv(rows):
 def test_the_median_baseline_is_the_median_of_27_neighbours():
     noisy = torch.rand(2, 5, 6, 7, generator=torch.Generator().manual_seed(0))
     before = noisy.clone()
-    filtered = BASELINES["Median 3x3x3"](noisy)
+    filtered = median_filter(noisy)
     assert filtered.dtype == torch.float32
     for sample, band, r, c in [(0, 2, 3, 3), (1, 1, 1, 5), (1, 3, 4, 1)]:
         neighbours = noisy[sample, band - 1 : band + 2, r - 1 : r + 2, c - 1 : c + 2]

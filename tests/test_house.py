@@ -125,7 +125,7 @@ def make(*arguments, **environment):
 @pytest.mark.slow
 def test_make_trains_and_evaluates(tmp_path):
     run_dir = tmp_path / "run"
-    small = "--data.test_noise=[mixture] --model.test_bands=0 --trainer.accelerator=cpu"
+    small = "--data.test_noise=[mixture] --trainer.accelerator=cpu"
     tiny = "--model.network.channels=2 --trainer.max_epochs=1 --data.patches_per_epoch=8"
     arguments = f"ARGS={tiny} {small} --run_dir={run_dir}"
     trained = make("train", arguments, WANDB_MODE="offline", OMP_NUM_THREADS="1")
@@ -183,3 +183,11 @@ def test_the_readme_picture_is_drawn(tmp_path):
     clean = np.s_[60:460, 315:408]  # the clean image does not depend on the weights
     assert np.abs(picture[clean] - ours[clean]).mean() < 0.02
     assert picture[clean].std() > 0.1
+
+
+@needs_make
+def test_make_info_tells_what_a_file_is_taken_for(tmp_path):
+    np.save(tmp_path / "a $cube.npy", np.random.default_rng(0).random((5, 20, 30)))
+    result = make("info", f"FILE={tmp_path}/a $cube.npy")
+    assert "5 bands x 20 rows x 30 columns" in result.stdout
+    assert make("info").returncode == 2

@@ -1,18 +1,16 @@
 import math
-from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
 from skimage.metrics import structural_similarity
-from torch.utils.data import DistributedSampler
 from torchmetrics.functional.image import (
     error_relative_global_dimensionless_synthesis,
     spectral_angle_mapper,
 )
 
-from lightning_ras2s.metrics import METRICS, SceneTable, ergas, mpsnr, mssim, sam
+from lightning_ras2s.metrics import METRICS, ergas, mpsnr, mssim, sam
 
 torch.set_num_threads(1)
 
@@ -146,70 +144,39 @@ def test_images_of_different_shapes_are_refused(metric):
         metric(clean[0], clean[0])
 
 
-def test_a_table_is_sorted_and_the_last_row_of_a_key_counts():
-    table = SceneTable()
-    table.update(torch.tensor([[1, 0], [0, 7]]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-    table.update(torch.tensor([[1, 0], [0, 2], [1, 0]]), torch.tensor([[5.0, 6], [7, 8], [9, 0.1]]))
-    keys, values = table.compute()
-    assert keys.dtype == torch.int64
-    assert keys.tolist() == [[0, 2], [0, 7], [1, 0]]
-    assert values.dtype == torch.float64
-    assert values.tolist() == [[7, 8], [3, 4], [9, torch.tensor(0.1).item()]]
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_only_valid_pixels_count(metric):
+    denoised, clean = images()
+    valid = torch.ones(2, 24, 17, dtype=torch.bool)
+    torch.testing.assert_close(metric(denoised, clean, valid), metric(denoised, clean))
+    valid[:, 20:] = False
+    worse = denoised.clone()
+    worse[:, :, 20:] = 1e6
+    torch.testing.assert_close(metric(worse, clean, valid), metric(denoised, clean, valid))
+    broken = worse.clone()
+    broken[:, :, 22] = math.nan
+    assert metric(broken, clean, valid).isfinite().all()
 
 
-def test_a_table_keeps_infinities_and_no_graph():
-    table = SceneTable()
-    value = torch.tensor([[math.inf, math.nan]], dtype=torch.float64, requires_grad=True)
-    table.update(torch.tensor([[0, 0]]), value)
-    _, values = table.compute()
-    assert not values.requires_grad
-    torch.testing.assert_close(values, value.detach(), equal_nan=True)
+@pytest.mark.parametrize("metric", [mpsnr, sam, ergas])
+def test_a_cut_and_a_mask_measure_the_same(metric):
+    denoised, clean = images()
+    valid = torch.zeros(2, 24, 17, dtype=torch.bool)
+    valid[:, 3:19, 2:] = True
+    cut = metric(denoised[..., 3:19, 2:], clean[..., 3:19, 2:])
+    torch.testing.assert_close(metric(denoised, clean, valid), cut)
 
 
-def test_a_table_is_empty_before_its_first_row_and_after_reset():
-    table = SceneTable()
-    table.update(torch.tensor([[3, 4]]), torch.tensor([[1.0, 2.0]]))
-    table.compute()
-    table.reset()
-    with pytest.warns(UserWarning, match="before the ``update``"):
-        keys, values = table.compute()
-    assert keys.dtype == torch.int64
-    assert keys.numel() == values.numel() == 0
-    table.update(torch.empty(0, 2, dtype=torch.int64), torch.empty(0, 4))
-    assert [part.shape for part in table.compute()] == [(0, 2), (0, 4)]
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_a_band_without_a_valid_pixel_is_left_out(metric):
+    denoised, clean = images()
+    valid = torch.ones(2, 5, 24, 17, dtype=torch.bool)
+    valid[:, 4] = False
+    expected = metric(denoised[:, :4], clean[:, :4])
+    torch.testing.assert_close(metric(denoised, clean, valid), expected)
 
 
-def test_a_table_refuses_keys_and_values_that_do_not_match():
-    with pytest.raises(ValueError, match=r"\[2, 2\] and \[3, 4\]"):
-        SceneTable().update(torch.zeros(2, 2, dtype=torch.int64), torch.zeros(3, 4))
-    with pytest.raises(ValueError, match=r"\[2\] and \[2, 1\]"):
-        SceneTable().update(torch.zeros(2, dtype=torch.int64), torch.zeros(2, 1))
-
-
-def _process(rank, folder):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/init",
-        rank=rank,
-        world_size=2,
-        timeout=timedelta(seconds=60),
-    )
-    padded = list(DistributedSampler(range(7), num_replicas=2, rank=rank, shuffle=False))
-    assert len(padded) == 4
-    uneven = [[0, 1, 2, 3, 4], [5, 6]][rank]
-    one_sided = [[], [6, 5, 4, 3, 2, 1, 0]][rank]
-    for scenes in (padded, uneven, one_sided):
-        table = SceneTable()
-        for scene in scenes:
-            table.update(torch.tensor([[2, scene]]), torch.tensor([[scene, -0.5 * scene]]))
-        keys, values = table.compute()
-        assert keys.tolist() == [[2, scene] for scene in range(7)]
-        assert values.mean(0).tolist() == [3, -1.5]
-    assert SceneTable().compute()[0].numel() == 0
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.filterwarnings("ignore:The ``compute`` method")
-def test_a_table_of_two_processes_counts_each_scene_once(tmp_path):
-    torch.multiprocessing.start_processes(_process, (tmp_path,), nprocs=2, start_method="fork")
+def test_a_mask_of_another_shape_is_refused():
+    denoised, clean = images()
+    with pytest.raises(ValueError, match=r"valid \[2, 24, 16\] must be"):
+        mpsnr(denoised, clean, torch.ones(2, 24, 16, dtype=torch.bool))

@@ -1,19 +1,25 @@
 """HSIDenoiser: its step, metrics, optimizer, schedules, guard and checkpoints."""
 
 import copy
+import dataclasses
 import itertools
+from functools import partial
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from datamodules.base import HSIDataModule
 from datamodules.samples import REAL
-from datamodules.scene import Measured, Scene
+from datamodules.scene import DataError, Measured, Scene
 from lightning_ras2s import RAS2S, HSIDenoiser, load_network
-from lightning_ras2s.metrics import METRICS
+from lightning_ras2s.inference.subspace import refine
+from lightning_ras2s.methods import Method, method_of
+from lightning_ras2s.metrics import METRICS, mpsnr
 from lightning_ras2s.module import NonFiniteLossError
+from lightning_ras2s.scene_checks import check_bands
 
 torch.set_num_threads(1)
 
@@ -96,10 +102,11 @@ def test_the_logged_norm_is_of_all_gradients_before_they_are_clipped(tmp_path):
 
 def test_test_has_a_row_per_scene_case_and_method(tmp_path):
     module = data(test_noise=["gaussian30", "mixture"])
-    denoiser = HSIDenoiser(Scale(0.5), baselines=["Median 3x3x3"])
+    denoiser = HSIDenoiser(Scale(0.5), methods=["scale", "median", "median+s"])
     (logged,) = trainer(tmp_path).test(denoiser, module, verbose=False)
     rows = denoiser.evaluation
-    assert len(rows) == 2 * 2 * 3
+    assert len(rows) == 2 * 2 * 4
+    assert [row["method"] for row in rows[:4]] == ["Noisy", "Scale", "Median", "Median+S"]
     for item in module.test_set:
         noisy, clean = item["noisy"][None], item["clean"][None]
         for method, image in (("Noisy", noisy), ("Scale", 0.5 * noisy)):
@@ -121,24 +128,98 @@ def test_a_test_after_a_validation_starts_with_an_empty_table(tmp_path):
     denoiser, run = HSIDenoiser(Scale()), trainer(tmp_path)
     run.validate(denoiser, data(val_noise=["noniid", "stripe", "deadline"]), verbose=False)
     run.test(denoiser, data(test_noise=["noniid"]), verbose=False)
-    assert len(denoiser.evaluation) == 2 * 2
+    assert len(denoiser.evaluation) == 2 * 3
 
 
-def test_windows_cover_all_bands_and_are_their_own_row(tmp_path):
-    class BandsSeen(nn.Module):
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_a_network_of_fixed_bands_sees_windows(tmp_path, monkeypatch, stage):
+    class Two(nn.Module):
         def forward(self, noisy):
-            return torch.full_like(noisy, noisy.shape[1]) + noisy[:, :1]
+            assert noisy.shape[1] == 2
+            return noisy
 
-    noisy = torch.arange(7.0)[None, :, None, None].expand(1, 7, 2, 2)
-    denoised = HSIDenoiser(BandsSeen()).denoise_windows(noisy, 3)
-    # windows 0..2, 3..5 and 4..6, each 3 bands and its own first band
-    assert denoised[0, :, 0, 0].tolist() == [3, 3, 3, 6, 7, 7, 7]
-    few = HSIDenoiser(BandsSeen()).denoise_windows(noisy[:, :2], 3)
-    assert few[0, :, 0, 0].tolist() == [2, 2]
-    denoiser = HSIDenoiser(Scale(), test_bands=4)
+    own = Method("two", "Two", "network", "", "of two bands", bands=2)
+    monkeypatch.setattr("lightning_ras2s.module.method_of", lambda network: own)
+    denoiser = HSIDenoiser(Two(), methods=[])
+    (logged,) = getattr(trainer(tmp_path), stage)(denoiser, data(), verbose=False)
+    assert logged[f"{'val' if stage == 'validate' else 'test'}/psnr_db"] > 0
+
+
+def test_by_default_a_test_has_the_network_and_the_network_refined(tmp_path):
+    denoiser = HSIDenoiser(Scale(1.0))
+    assert [method.label for method in denoiser.methods] == ["Noisy", "Scale", "Scale+S"]
+    assert [method.label for method in HSIDenoiser(RAS2S()).methods][1:] == ["RAS2S", "RAS2S+S"]
     trainer(tmp_path).test(denoiser, data(test_noise=["noniid"]), verbose=False)
-    methods = {row["method"] for row in denoiser.evaluation}
-    assert methods == {"Noisy", "Scale, 4-band windows", "Scale"}
+    rows = {row["method"]: row["psnr_db"] for row in denoiser.evaluation}
+    assert rows["Scale"] == rows["Noisy"]
+    assert rows["Scale+S"] != rows["Scale"]
+
+
+def test_a_refined_row_is_the_refinement_of_the_networks_result(tmp_path):
+    denoiser, module = HSIDenoiser(Scale(0.9)), data(test_noise=["noniid"])
+    trainer(tmp_path).test(denoiser, module, verbose=False)
+    for item in module.test_set:
+        refined, _ = refine(item["noisy"], 0.9 * item["noisy"], repeats=denoiser.method.repeats)
+        (row,) = [
+            row
+            for row in denoiser.evaluation
+            if (row["method"], row["scene"]) == ("Scale+S", item["name"])
+        ]
+        psnr = METRICS["psnr_db"](refined[None], item["clean"][None]).item()
+        assert row["psnr_db"] == pytest.approx(psnr, abs=1e-3)
+
+
+def test_a_network_that_is_not_named_has_its_row_all_the_same():
+    labels = [method.label for method in HSIDenoiser(Scale(), methods=["median"]).methods]
+    assert labels == ["Noisy", "Median", "Scale"]
+    groups = HSIDenoiser(Scale(), methods=["classical", "Scale+S"]).methods
+    assert [method.label for method in groups] == ["Noisy", "Median", "Scale+S", "Scale"]
+
+
+def test_graphs_of_what_cannot_be_captured_are_refused(monkeypatch):
+    own = Method("restless", "Restless", "network", "", "tosses a coin", capturable=False)
+    monkeypatch.setattr("lightning_ras2s.module.method_of", lambda network: own)
+    with pytest.raises(ValueError, match="cuda_graphs: Restless does not compute the same"):
+        HSIDenoiser(Scale(), cuda_graphs=True)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "kind"),
+    [
+        (partial(torch.optim.SGD, momentum=0.9), torch.optim.SGD),
+        (partial(torch.optim.AdamW, weight_decay=0.1, foreach=True), torch.optim.AdamW),
+        (torch.optim.RMSprop, torch.optim.RMSprop),
+    ],
+)
+def test_any_optimizer_trains_and_skips_what_is_not_finite(tmp_path, optimizer, kind):
+    denoiser = Struck(RAS2S(channels=2), {1}, learning_rate=0.01, optimizer=optimizer)
+    trainer(tmp_path, max_steps=3, limit_val_batches=0).fit(denoiser, data())
+    used = denoiser.trainer.optimizers[0]
+    assert type(used) is kind
+    assert used.param_groups[0]["lr"] == 0.01
+    before, struck, after = (weights for weights, _ in denoiser.left)
+    assert same(before, struck)
+    assert not same(struck, after)
+    assert denoiser.skipped == 1
+
+
+def test_a_checkpoint_says_what_it_holds(tmp_path):
+    network = RAS2S(channels=4, regions=2, zero_start=True)
+    run = trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    run.fit(HSIDenoiser(network), data())
+    path = tmp_path / "said.ckpt"
+    run.save_checkpoint(path)
+    said = torch.load(path, weights_only=True)["network"]
+    assert said["class"] == "lightning_ras2s.networks.ras2s.network.RAS2S"
+    assert said["method"] == "ras2s"
+    assert said["arguments"] == network.arguments
+    assert (
+        said["arguments"] | {"channels": 4, "regions": 2, "zero_start": True} == said["arguments"]
+    )
+    assert "git_commit" in said
+    again = load_network(path)
+    assert again.arguments == network.arguments
+    assert same(again.state_dict(), network.state_dict())
 
 
 def test_one_validation_case_is_logged_without_its_name(tmp_path):
@@ -253,7 +334,8 @@ def test_skipped_steps_are_counted_on_after_a_restart(tmp_path):
 def test_what_a_network_draws_follows_from_seed_and_step(tmp_path, monkeypatch):
     class Drops(Scale):
         def forward(self, noisy):
-            drawn.append(torch.rand(()).item())
+            if self.training:  # it was tried for the numbers of bands before
+                drawn.append(torch.rand(()).item())
             return super().forward(noisy)
 
     def draws(seed, **options):
@@ -297,7 +379,11 @@ def test_checkpoint_holds_plain_types_and_gives_the_network_back(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"loss": "l3"}, "unknown loss 'l3'"), ({"baselines": ["BM3D"]}, "BM3D.*Median 3x3x3")],
+    [
+        ({"loss": "l3"}, "unknown loss 'l3'"),
+        ({"methods": ["BM3D"]}, "BM3D.*median"),
+        ({"methods": ["ras2s"]}, "RAS2S needs weights"),
+    ],
 )
 def test_unknown_names_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
@@ -326,3 +412,85 @@ def test_scenes_without_a_reference_are_denoised_and_not_measured(tmp_path):
     metrics = trainer(tmp_path).test(module, datamodule=Unknown(), verbose=False)
     assert module.evaluation == []
     assert metrics == [{}]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "paper"])
+def test_groups_of_parameters_keep_options_of_their_own(schedule, tmp_path):
+    class Two(Scale):
+        def __init__(self):
+            super().__init__()
+            self.other = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, noisy):
+            return super().forward(noisy) + self.other
+
+    def two_groups(decay):
+        def make(parameters, learning_rate):
+            first, second = parameters
+            slower = {"params": [second], "lr": learning_rate / 2, "weight_decay": decay}
+            return torch.optim.SGD([{"params": [first]}, slower], learning_rate, fused=False)
+
+        return make
+
+    def options_after(rate, decay, **of_fit):
+        denoiser = HSIDenoiser(
+            Two(), learning_rate=rate, schedule=schedule, optimizer=two_groups(decay)
+        )
+        engine = trainer(tmp_path, max_epochs=of_fit.pop("epochs"), limit_val_batches=0)
+        engine.fit(denoiser, data(), **of_fit)
+        engine.save_checkpoint(tmp_path / "two.ckpt")
+        groups = engine.optimizers[0].param_groups
+        return [(group["lr"], group["weight_decay"]) for group in groups]
+
+    assert options_after(0.1, 0.25, epochs=1) == [(0.1, 0), (0.05, 0.25)]
+    again = {"ckpt_path": tmp_path / "two.ckpt"}
+    assert options_after(0.2, 0.5, epochs=2, **again) == [(0.2, 0), (0.1, 0.5)]
+
+
+class OwnOfFewBands(torch.nn.Module):
+    """A network of one's own that takes the patches' number of bands alone."""
+
+    def __init__(self, bands):
+        super().__init__()
+        self.mix = torch.nn.Conv2d(bands, bands, 1)
+
+    def forward(self, noisy):
+        return self.mix(noisy)
+
+
+def test_a_network_that_takes_no_scene_to_come_is_told_before_training():
+    module = data()
+    module.setup("fit")
+    bands = module.val_set.cubes[0].shape[0]
+    few = bands - 1
+    module.patch_shape = module.patch_shape._replace(bands=few)
+    network = OwnOfFewBands(few)
+    network.mix.eval()  # as somebody has frozen it
+    with pytest.raises(DataError, match=rf"val scene .* takes {few} bands, but not its {bands}"):
+        check_bands(network, method_of(network), module)
+    assert network.training
+    assert not network.mix.training
+    check_bands(Scale(), method_of(Scale()), module)
+
+
+class Holed(Ramps):
+    """Scenes of which the upper rows hold nothing."""
+
+    def scenes(self, split):
+        valid = np.ones((16, 16), bool)
+        valid[:4] = False
+        return [dataclasses.replace(scene, valid=valid) for scene in super().scenes(split)[:1]]
+
+
+def test_only_valid_pixels_are_measured(tmp_path):
+    module = Holed(test_noise=["mixture"])
+    denoiser = HSIDenoiser(Scale(0.5), methods=[])
+    trainer(tmp_path).test(denoiser, module, verbose=False)
+    (item,) = module.test_set
+    clean, noisy = item["clean"][None], item["noisy"][None]
+    expected = {"Noisy": noisy, "Scale": 0.5 * noisy}
+    rows = {row["method"]: row for row in denoiser.evaluation if row["scene"] != "mean"}
+    for name, image in expected.items():
+        there = mpsnr(image[:, :, 4:], clean[:, :, 4:]).item()
+        assert rows[name]["psnr_db"] == pytest.approx(there, abs=1e-4)
+        assert rows[name]["psnr_db"] != pytest.approx(mpsnr(image, clean).item(), abs=1e-3)

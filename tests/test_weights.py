@@ -2,14 +2,18 @@
 
 import argparse
 import re
+import sys
+import types
 from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lightning_ras2s import RAS2S, HSIDenoiser, load_network
-from lightning_ras2s.weights import from_released
+from lightning_ras2s.networks.ras2s.released import from_released
+from lightning_ras2s.weights import facts_of
 from tests.oracle import LiteralRAS2S
 
 torch.set_num_threads(1)
@@ -31,6 +35,27 @@ WRAPPERS = {
     },
     "released": lambda state: {"net": state, "optimizer": {}, "epoch": 1},
     "bare": dict,
+}
+
+
+def prefixed(prefix):
+    return lambda state: {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+FOREIGN = {  # how others wrap the tensors of a network
+    "state_dict": lambda state: {"state_dict": state, "epoch": 3},
+    "model_state_dict": lambda state: {"model_state_dict": state, "loss": 0.1},
+    "params": lambda state: {"params": state},
+    "params_ema": lambda state: {
+        "params": {name: 0 * tensor for name, tensor in state.items()},
+        "params_ema": state,
+    },
+    "net": lambda state: {"net": state},
+    "DDP": prefixed("module."),
+    "compiled": prefixed("_orig_mod."),
+    "compiled DDP": prefixed("module._orig_mod."),
+    "of ours, compiled": lambda state: {"state_dict": prefixed("network._orig_mod.")(state)},
+    "all at once": lambda state: {"net": {"state_dict": prefixed("module.")(state)}},
 }
 
 
@@ -78,6 +103,38 @@ def test_released_checkpoints_give_the_oracles_outputs(tmp_path, config, wrapper
     oracle = alive(LiteralRAS2S(**config))
     network = load_network(save(WRAPPERS[wrapper](oracle.state_dict()), tmp_path))
     assert_same(network, oracle)
+
+
+@pytest.mark.parametrize("kind", [RAS2S, LiteralRAS2S])
+@pytest.mark.parametrize("wrapping", FOREIGN)
+def test_the_wrappings_of_others_are_taken_off(tmp_path, kind, wrapping):
+    original = alive(kind(**SMALL))
+    network = load_network(save(FOREIGN[wrapping](original.state_dict()), tmp_path))
+    assert_same(network, original)
+
+
+@pytest.mark.parametrize("kind", [RAS2S, LiteralRAS2S])
+def test_safetensors_are_read(tmp_path, kind):
+    original = alive(kind(**SMALL))
+    path = tmp_path / "weights.safetensors"
+    save_file({name: t.contiguous() for name, t in original.state_dict().items()}, path)
+    assert_same(load_network(path), original)
+    path.write_bytes(path.read_bytes()[:-9])
+    assert_refused(path, "cannot be read", "truncated")
+
+
+def test_the_weights_of_no_method_are_named(tmp_path):
+    said = {"class": "mine.Net", "arguments": None, "method": "net"}
+    content = {"network": said, "state_dict": RAS2S(**SMALL).state_dict()}
+    assert_refused(save(content, tmp_path), "the weights of mine.Net, which is none of the methods")
+
+
+def test_what_a_checkpoint_says_goes_before_what_its_tensors_show(tmp_path):
+    network = alive(RAS2S(**SMALL, gradient_checkpointing=True))
+    content = {"network": facts_of(network), "state_dict": network.state_dict()}
+    again = load_network(save(content, tmp_path))
+    assert again.gradient_checkpointing
+    assert_same(again, network)
 
 
 def test_a_path_may_be_a_string_and_the_old_file_format_is_read(tmp_path):
@@ -128,8 +185,11 @@ def test_other_files_are_refused(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        ({"model": {"conv.weight": torch.zeros(2)}, "step": 3}, "it holds model, step"),
-        ({"state_dict": {"network.conv.weight": torch.zeros(2)}}, "it holds network.conv.weight"),
+        ({"model": {"conv.weight": torch.zeros(2)}, "step": 3}, "it holds conv.weight"),
+        (
+            {"state_dict": {"network.conv.weight": torch.zeros(2)}},
+            "none of the methods .*it holds conv.weight",
+        ),
         ({"net": {}}, "it holds nothing"),
         ([1, 2], "holds a list"),
         (torch.zeros(3), "holds a Tensor"),
@@ -145,7 +205,7 @@ def test_a_missing_tensor_is_noticed_whichever_it_is(tmp_path, kind):
     for name in state:
         path = save({key: tensor for key, tensor in state.items() if key != name}, tmp_path)
         assert_refused(
-            path, "(not a complete RAS2S network|neither a checkpoint)", "(embedding|encoder)"
+            path, "(not a complete RAS2S network|none of the methods)", "(embedding|encoder)"
         )
 
 
@@ -260,3 +320,44 @@ def test_an_earlier_training_goes_on(tmp_path):
     module.load_state_dict(state)
     for name, tensor in original.state_dict().items():
         assert torch.equal(module.state_dict()[name], tensor), name
+
+
+def test_weights_are_written_and_read_as_the_hub_lays_them_out(tmp_path):
+    torch.manual_seed(0)
+    network = RAS2S(channels=4, regions=2).eval()
+    network.save_pretrained(tmp_path / "mine")
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
+    found = RAS2S.from_pretrained(tmp_path / "mine")
+    assert found.arguments == network.arguments
+    assert not found.training
+    noisy = torch.rand(1, 5, 12, 13)
+    with torch.no_grad():
+        assert torch.equal(found(noisy), network(noisy))
+    again = load_network(tmp_path / "mine" / "model.safetensors")
+    assert again.arguments == network.arguments
+
+
+def test_pretrained_weights_have_names():
+    ours = RAS2S.from_pretrained("ras2s").state_dict()
+    assert all(torch.equal(ours[k], v) for k, v in RAS2S.from_pretrained().state_dict().items())
+    with pytest.raises(FileNotFoundError, match=r"no method with weights .*no owner/name of the"):
+        RAS2S.from_pretrained("nothing here")
+
+
+def test_a_name_of_the_hub_needs_its_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(FileNotFoundError, match="pip install huggingface_hub"):
+        RAS2S.from_pretrained("someone/weights")
+
+
+def test_a_hub_name_is_fetched(tmp_path, monkeypatch):
+    RAS2S(channels=2).save_pretrained(tmp_path)
+    hub = types.SimpleNamespace(hf_hub_download=lambda name, file: str(tmp_path / file))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert RAS2S.from_pretrained("someone/weights").arguments["channels"] == 2
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config.json: cannot be read"):
+        RAS2S.from_pretrained("someone/weights")

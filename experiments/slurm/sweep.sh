@@ -11,8 +11,6 @@
 #SBATCH --time=24:00:00
 #SBATCH --output=slurm-%A_%a.log
 set -euo pipefail
-export EXPERIMENT="${2:-quickstart}"
-if [[ ! -f "$EXPERIMENT" ]]; then EXPERIMENT="experiments/$EXPERIMENT.yaml"; fi
 if [[ -z "${SWEEP_ID:-}" ]]; then export WANDB_MODE=offline; fi
-exec .venv/bin/python -m lightning_ras2s.sweep "experiments/sweeps/${1:-regions}.yaml" \
+exec .venv/bin/python -m lightning_ras2s sweep "${1:-regions}" "${2:-quickstart}" \
   ${COUNT:+--count="$COUNT"} ${SWEEP_ID:+--sweep_id="$SWEEP_ID"}

@@ -21,8 +21,8 @@ set -euo pipefail
 experiment="${1:-icvl_mixture}"
 shift || true
 run="${RUN:-runs/$experiment/slurm-$SLURM_JOB_ID}"
-begin=(-c experiments/defaults.yaml -c "experiments/$experiment.yaml")
-if [[ -f "$run/config.yaml" ]]; then begin=(--resume="$run"); fi
+begin=("$experiment")
+if compgen -G "$run/checkpoints/*.ckpt" > /dev/null; then begin=(--resume="$run"); fi
 code=0
 srun --kill-on-bad-exit=1 .venv/bin/python -m lightning_ras2s fit "${begin[@]}" --run_dir="$run" \
   --trainer.devices="${SLURM_NTASKS_PER_NODE:-1}" --trainer.num_nodes="${SLURM_NNODES:-1}" "$@" || code=$?

@@ -8,7 +8,7 @@ from torch import nn
 
 from datamodules.samples import EvaluationItem
 from lightning_ras2s.callbacks.scene_callback import SceneCallback, View
-from lightning_ras2s.metrics import SSIM_WINDOW, ImagePairFunction, band_psnr, band_ssim
+from lightning_ras2s.metrics import SSIM_WINDOW, Metric, band_psnr, band_ssim
 from lightning_ras2s.pictures.drawing import COLOURS, SpectralAxis
 from lightning_ras2s.pictures.gallery import DPI, Gallery
 
@@ -80,11 +80,12 @@ class BandwiseQuality(SceneCallback):
             gallery.table(f"{name} table", COLUMNS, table_rows(quality))
 
 
-def _measured(measure: ImagePairFunction, view: View) -> dict[str, np.ndarray]:
+def _measured(measure: Metric, view: View) -> dict[str, np.ndarray]:
     assert view.clean is not None
+    valid = None if view.valid is None else view.valid[None]
     images = {"noisy": view.noisy, "denoised": view.denoised}
     return {
-        name: measure(image[None], view.clean[None])[0].double().cpu().numpy()
+        name: measure(image[None], view.clean[None], valid)[0].double().cpu().numpy()
         for name, image in images.items()
     }
 

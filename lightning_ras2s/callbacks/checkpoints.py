@@ -11,9 +11,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightning_ras2s.checkpoints import BEST, LAST, PREVIOUS
-from lightning_ras2s.stop import Agreement, Stopped, StopRequest, Wish
-from lightning_ras2s.whole_files import PART
+from datamodules.atomic_write import PART
+from lightning_ras2s.runs.folder import BEST, LAST, PREVIOUS
+from lightning_ras2s.runs.signals import Agreement, Stopped, StopRequest, Wish
 
 
 class Checkpoints(Checkpoint):
@@ -66,12 +66,19 @@ class Checkpoints(Checkpoint):
         return str(path) if self.best_model_score is not None and path.is_file() else ""
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far."""
-        return {"best_model_score": self.best_model_score}
+        """The best score so far, and of what."""
+        return {
+            "best_model_score": self.best_model_score,
+            "monitor": self.monitor,
+            "mode": self.mode,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Likewise; in another folder than before the best is still to come."""
-        if (self.folder / BEST).is_file():
+        """Likewise; in another folder, or by another metric, the best is still to come."""
+        before = (state_dict.get("monitor", self.monitor), state_dict.get("mode", self.mode))
+        if before != (self.monitor, self.mode):
+            rank_zero_info(f"{BEST} is chosen anew: by {self.monitor}, no more by {before[0]}")
+        elif (self.folder / BEST).is_file():
             self.best_model_score = state_dict["best_model_score"]
 
     # When to write

@@ -50,6 +50,7 @@ class DenoisedFiles(L.Callback):
                 None if wavelengths is None else wavelengths[number].cpu().numpy(),
                 float(batch["offset"][number]),
                 float(batch["gain"][number]),
+                batch["valid"][number].cpu().numpy() if "valid" in batch else None,
             )
             ending = ".mat" if scene.cube.nbytes < LARGEST_MAT else ".h5"
             path = write_scene(scene, self.folder / f"{name}{ending}")

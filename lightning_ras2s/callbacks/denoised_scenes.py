@@ -33,7 +33,7 @@ class Look(NamedTuple):
     caption: str
     pictures: dict[str, np.ndarray]
     change: np.ndarray
-    quality: dict[str, tuple[float, float]]
+    quality: dict[str, tuple[float, ...]]
 
 
 class DenoisedScenes(SceneCallback):
@@ -77,17 +77,20 @@ def _every(step: int, view: View) -> View:
         return image[:, ::step, ::step]
 
     clean = None if view.clean is None else thinned(view.clean)
-    return replace(view, noisy=thinned(view.noisy), denoised=thinned(view.denoised), clean=clean)
+    valid = None if view.valid is None else view.valid[..., ::step, ::step]
+    noisy, denoised = thinned(view.noisy), thinned(view.denoised)
+    return replace(view, noisy=noisy, denoised=denoised, clean=clean, valid=valid)
 
 
 def _ordinal(number: int) -> str:
     return {2: "2nd", 3: "3rd"}.get(number, f"{number}th")
 
 
-def _quality(view: View, clean: Tensor) -> dict[str, tuple[float, float]]:
+def _quality(view: View, clean: Tensor) -> dict[str, tuple[float, ...]]:
     images = {"noisy": view.noisy, "denoised": view.denoised}
+    valid = None if view.valid is None else view.valid[None]
     return {
-        name: (mpsnr(image[None], clean[None]).item(), sam(image[None], clean[None]).item())
+        name: tuple(measure(image[None], clean[None], valid).item() for measure in (mpsnr, sam))
         for name, image in images.items()
     }
 

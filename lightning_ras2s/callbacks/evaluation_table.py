@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import lightning as L
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
 from lightning_ras2s.evaluation import COLUMNS, mean_rows, screen_table, write_csv
 from lightning_ras2s.module import HSIDenoiser
+from lightning_ras2s.runs.best_effort import best_effort
+from lightning_ras2s.runs.folder import RunFolder
+from lightning_ras2s.runs.loggers import wandb_loggers
 
 
 class EvaluationTable(L.Callback):
@@ -27,13 +29,12 @@ class EvaluationTable(L.Callback):
         rows = pl_module.evaluation
         if not rows:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "evaluation.csv"
-        write_csv(rows, path)
         console = Console()
-        console.print(screen_table(rows))
-        console.print(f"All scenes: {path}", soft_wrap=True)
+        console.print(screen_table(rows))  # first: a full disk may be met next
         table = [[row[column] for column in COLUMNS] for row in [*rows, *mean_rows(rows)]]
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
+        for logger in wandb_loggers(trainer.loggers):
+            with best_effort("W&B takes no table", Exception):
                 logger.log_table("evaluation", columns=list(COLUMNS), data=table)
+        path = RunFolder(self.folder).evaluation_file
+        write_csv(rows, path)
+        console.print(f"All scenes: {path}", soft_wrap=True)

@@ -7,11 +7,11 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
+from datamodules.atomic_write import atomic_write
 from datamodules.samples import EvaluationItem
 from lightning_ras2s.callbacks.region_masks import regions_of
 from lightning_ras2s.callbacks.scene_callback import SceneCallback, View
 from lightning_ras2s.pictures.gallery import Gallery, safe_name
-from lightning_ras2s.whole_files import written_aside
 
 
 class Inspector(SceneCallback):
@@ -52,7 +52,7 @@ class Inspector(SceneCallback):
         for item, page in looks.items():
             name = f"{item.scene} {item.noise_case}"
             path = self.folder / f"{safe_name(f'{item.scene}_{item.noise_case}')}.html"
-            with written_aside(path) as aside:
+            with atomic_write(path) as aside:
                 aside.write_text(page, encoding="utf-8")
             gallery.page(name, path)
             rank_zero_info(f"Inspector: {path}")

@@ -20,6 +20,7 @@ FLOATS = {
     ("other", True): (11000, 109),
 }
 CHANNELS = 14
+INFERENCE_FLOATS = 34  # for each pixel and band, without gradients (README, Speed)
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,32 @@ class TrainingBatch:
 
 
 class MemoryAdvice(L.Callback):
-    """Adds to an error for want of memory what a training step takes, and what to lower."""
+    """Adds to an error for want of memory what it was that took it, and what to lower."""
+
+    def __init__(self) -> None:
+        self._scene: tuple[str, torch.Size] | None = None  # name and shape of the one denoised
+
+    def on_validation_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: dict[str, Any],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Notes which scene is next."""
+        self._scene = batch["name"][0], batch["noisy"].shape[1:]
+
+    on_test_batch_start = on_validation_batch_start
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         """Adds a note to the error; of other networks than RAS2S there is no estimate."""
-        if not (trainer.training and is_out_of_memory(exception)):
+        if not is_out_of_memory(exception):
+            return
+        if not trainer.training:
+            exception.add_note(self._scene_advice(trainer, pl_module.network))
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         network = pl_module.network
@@ -99,6 +119,23 @@ class MemoryAdvice(L.Callback):
             trainer.strategy.root_device.type,
         )
         exception.add_note(batch.advice(_memory(trainer.strategy.root_device)))
+
+    def _scene_advice(self, trainer: L.Trainer, network: Any) -> str:
+        """Of a scene that is denoised as a whole; of networks like RAS2S with an estimate."""
+        instead = (
+            "Cut it into smaller scenes, leave +S out (model.methods=[identity]), or take a device "
+            "with more memory (trainer.accelerator=cpu)."
+        )
+        if self._scene is None:
+            return f"A scene does not fit into the memory. {instead}"
+        name, (bands, height, width) = self._scene
+        said = f"The scene {name} has {bands} x {height} x {width} values"
+        if isinstance(network, RAS2S):
+            floats = INFERENCE_FLOATS * network.channels / CHANNELS
+            took = decimal(int(4 * floats * bands * height * width))
+            has = decimal(_memory(trainer.strategy.root_device))
+            said += f" and takes about {took} on this device, which has {has}"
+        return f"{said}. {instead}"
 
 
 def is_out_of_memory(exception: BaseException) -> bool:

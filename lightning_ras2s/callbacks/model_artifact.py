@@ -4,10 +4,10 @@ import math
 from pathlib import Path
 
 import lightning as L
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from lightning_ras2s.unessential import unessential
+from lightning_ras2s.runs.best_effort import best_effort
+from lightning_ras2s.runs.loggers import wandb_loggers
 
 
 class ModelArtifact(L.Callback):
@@ -26,12 +26,11 @@ class ModelArtifact(L.Callback):
             return
         score = math.nan if kept.best_model_score is None else float(kept.best_model_score)  # type: ignore[union-attr]
         facts = {"monitor": kept.monitor, "score": score if math.isfinite(score) else None}  # type: ignore[union-attr]
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
+        for logger in wandb_loggers(trainer.loggers):
+            with best_effort("W&B takes no weights", Exception):
                 import wandb
 
                 run = logger.experiment
-                with unessential("W&B takes no weights", Exception):
-                    artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=facts)
-                    artifact.add_file(str(path), name=path.name)
-                    run.log_artifact(artifact, aliases=["best", "latest"])
+                artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=facts)
+                artifact.add_file(str(path.absolute()), name=path.name, policy="immutable")
+                run.log_artifact(artifact, aliases=["best", "latest"])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from datamodules.samples import EvaluationItem
 from lightning_ras2s.pictures.gallery import Gallery
-from lightning_ras2s.unessential import unessential, warn_once
+from lightning_ras2s.runs.best_effort import best_effort, warn_once
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class View:
         denoised: [B, H, W].
         clean: [B, H, W]; None where nobody knows it.
         wavelengths: Band centres in nm, [B]; None where unknown.
+        valid: Which pixels count, [H, W] or [B, H, W]; None for all.
     """
 
     item: EvaluationItem
@@ -38,6 +39,7 @@ class View:
     denoised: Tensor
     clean: Tensor | None
     wavelengths: np.ndarray | None
+    valid: Tensor | None = None
 
     @property
     def images(self) -> dict[str, np.ndarray]:
@@ -155,11 +157,12 @@ class SceneCallback(L.Callback, ABC):
         for number, index in enumerate(indices):
             if index in self._watched[stage]:
                 view = View(
-                    EvaluationItem(*items[index]),
+                    EvaluationItem(*(batch[key][number] for key in ("dataset", "name", "case"))),
                     batch["noisy"][number],
                     denoised[number],
                     batch["clean"][number] if "clean" in batch else None,
                     _known(batch.get("wavelengths"), number),
+                    batch["valid"][number] if "valid" in batch else None,
                 )
                 seen = self.look(view, pl_module.network)  # type: ignore[arg-type]
                 if seen is not None:
@@ -194,7 +197,7 @@ class SceneCallback(L.Callback, ABC):
         gallery = Gallery(trainer, self.folder, stage, self.topic)
         if trainer.state.fn == TrainerFn.FITTING:
             gallery.step -= 1  # Lightning's own step of the metrics of this validation
-        with unessential(f"{self.folder}: no {self.topic}"):
+        with best_effort(f"{self.folder}: no {self.topic}"):
             self.show(_told_apart([seen[index] for index in sorted(seen)]), gallery)
         now = time.perf_counter()
         self._seconds += now - start
@@ -220,7 +223,7 @@ def _known(wavelengths: Tensor | None, number: int) -> np.ndarray | None:
     """The wavelengths of a scene, [B]; None if one of them is not a number."""
     if wavelengths is None or not wavelengths[number].isfinite().all():
         return None
-    return wavelengths[number].double().cpu().numpy()
+    return wavelengths[number].cpu().double().numpy()
 
 
 def _gather(seen: dict[int, Any]) -> dict[int, Any]:

@@ -3,19 +3,20 @@
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lightning_ras2s.unessential import unessential, warn_once
-from lightning_ras2s.whole_files import written_aside
+from datamodules.atomic_write import atomic_write
+from lightning_ras2s.runs.best_effort import best_effort, warn_once
+from lightning_ras2s.runs.loggers import wandb_loggers
 
 DPI = 100
 LONGEST_NAME = 150  # characters
@@ -37,13 +38,15 @@ class Gallery:
 
     def __init__(self, trainer: L.Trainer, folder: Path, stage: str, topic: str) -> None:
         self.loggers: list[Logger] = trainer.loggers
+        self.wandb_loggers = wandb_loggers(trainer.loggers)
         self.step = trainer.global_step
         self.folder = folder / stage
         self.prefix, self.topic = f"{topic}/{stage}", topic
 
     def tell_where_pictures_are(self) -> None:
         """Warns once where no logger can show pictures."""
-        if not any(isinstance(logger, WandbLogger | TensorBoardLogger) for logger in self.loggers):
+        boards = [logger for logger in self.loggers if isinstance(logger, TensorBoardLogger)]
+        if not (boards or self.wandb_loggers):
             names = ", ".join(type(logger).__name__ for logger in self.loggers)
             warn_once(
                 f"{names or 'no logger'}: cannot show pictures; "
@@ -55,14 +58,11 @@ class Gallery:
         self.tell_where_pictures_are()
         image = content if isinstance(content, Image.Image) else _drawn(content)
         path = self.folder / f"{self.topic}_{safe_name(name)}.png"
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             image.save(aside, "png")
+        self._to_wandb(name, lambda wandb: wandb.Image(image))
         for logger in self.loggers:
-            if isinstance(logger, WandbLogger):
-                import wandb
-
-                self._log(logger, name, wandb.Image(image))
-            elif isinstance(logger, TensorBoardLogger):
+            if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image(
                     f"{self.prefix}/{name}",
                     np.asarray(image.convert("RGB")),
@@ -87,22 +87,20 @@ class Gallery:
             captions: One for each image.
             labels: The name of each integer.
         """
-        for logger in self.loggers:
-            if isinstance(logger, WandbLogger):
-                import wandb
-
-                images = [
-                    wandb.Image(
-                        Image.fromarray(image),  # of an array, W&B drops a side of one pixel
-                        caption=caption,
-                        masks={
-                            overlay: {"mask_data": mask, "class_labels": dict(labels)}
-                            for overlay, mask in overlays.items()
-                        },
-                    )
-                    for overlays, caption in zip(masks, captions, strict=True)
-                ]
-                self._log(logger, name, images)
+        self._to_wandb(
+            name,
+            lambda wandb: [
+                wandb.Image(
+                    Image.fromarray(image),  # of an array, W&B drops a side of one pixel
+                    caption=caption,
+                    masks={
+                        overlay: {"mask_data": mask, "class_labels": dict(labels)}
+                        for overlay, mask in overlays.items()
+                    },
+                )
+                for overlays, caption in zip(masks, captions, strict=True)
+            ],
+        )
 
     def curves(
         self, name: str, x: np.ndarray, ys: Mapping[str, np.ndarray], x_title: str, title: str
@@ -116,48 +114,42 @@ class Gallery:
             x_title: What ``x`` is, with its unit.
             title: What the lines are, with their unit.
         """
-        for logger in self.loggers:
-            if isinstance(logger, WandbLogger):
-                import wandb
-
-                chart = wandb.plot.line_series(
-                    xs=[x[np.isfinite(y)].tolist() for y in ys.values()],
-                    ys=[y[np.isfinite(y)].tolist() for y in ys.values()],
-                    keys=list(ys),
-                    title=title,
-                    xname=x_title,
-                    split_table=True,  # in a section of its own
-                )
-                self._log(logger, name, chart)
+        self._to_wandb(
+            name,
+            lambda wandb: wandb.plot.line_series(
+                xs=[x[np.isfinite(y)].tolist() for y in ys.values()],
+                ys=[y[np.isfinite(y)].tolist() for y in ys.values()],
+                keys=list(ys),
+                title=title,
+                xname=x_title,
+                split_table=True,  # in a section of its own
+            ),
+        )
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Shows a table, in W&B alone; a number that is not finite is an empty cell."""
-        for logger in self.loggers:
-            if isinstance(logger, WandbLogger):
-                import wandb
-
-                data = [[None if _has_no_json(cell) else cell for cell in row] for row in rows]
-                table = wandb.Table(columns=list(columns), data=data)
-                self._log(logger, name, table)
+        data = [[None if _has_no_json(cell) else cell for cell in row] for row in rows]
+        self._to_wandb(name, lambda wandb: wandb.Table(columns=list(columns), data=data))
 
     def page(self, name: str, path: Path) -> None:
         """Shows a self-contained HTML file, in W&B alone."""
-        for logger in self.loggers:
-            if isinstance(logger, WandbLogger):
-                import wandb
-
-                self._log(logger, name, wandb.Html(path, inject=False))
+        self._to_wandb(name, lambda wandb: wandb.Html(path, inject=False))
 
     def scalars(self, values: Mapping[str, float]) -> None:
         """Logs numbers, by their whole keys, with every logger."""
         for logger in self.loggers:
             logger.log_metrics(dict(values), self.step)
 
-    def _log(self, logger: WandbLogger, name: str, content: Any) -> None:
-        with unessential("W&B takes no pictures", Exception):
-            logger.experiment.log(
-                {f"{self.prefix}/{name}": content, "trainer/global_step": self.step}
-            )
+    def _to_wandb(self, name: str, make: Callable[[Any], Any]) -> None:
+        """Logs what is made with the package wandb."""
+        for logger in self.wandb_loggers:
+            with best_effort("W&B takes no pictures", Exception):
+                import wandb
+
+                content = make(wandb)
+                logger.experiment.log(
+                    {f"{self.prefix}/{name}": content, "trainer/global_step": self.step}
+                )
 
 
 def safe_name(name: str) -> str:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lightning_ras2s.account import AccountError, has_account
+from lightning_ras2s.runs.account import has_account
+from lightning_ras2s.runs.errors import UserError
+from lightning_ras2s.runs.experiment_files import find
+from lightning_ras2s.runs.folder import CONFIG, RUNS
 from lightning_ras2s.sweep import on_wandb
 from lightning_ras2s.sweep.definition import (
     EXPERIMENT,
@@ -35,15 +38,18 @@ def main(args: Sequence[str] | None = None) -> int:
         for name, number in (("COUNT", options.count), ("AGENTS", options.agents)):
             if number is not None and number < 1:
                 raise SweepError(f"{name} is {number}; give a number from 1")
-        config = read_sweep(options.sweep)
+        sweep = find(options.sweep, "sweep", "sweeps")
+        config = read_sweep(sweep)
+        if experiment := options.experiment or os.environ.get(EXPERIMENT):
+            os.environ[EXPERIMENT] = str(find(experiment))
         place = config["command"].index("${args}")
         config["command"][place:place] = overrides
         if options.sweep_id or has_account():
             return on_wandb.run_agents(config, options.count, options.agents, options.sweep_id)
-        folder = options.folder or _default_folder(options.sweep)
+        folder = options.folder or _default_folder(sweep)
         count = config.get("run_cap") if options.count is None else options.count
         return _run_here(config, folder, count, options.agents)
-    except (SweepError, AccountError) as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:
@@ -52,11 +58,16 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m lightning_ras2s.sweep",
+        prog="ras2s sweep",
         description=__doc__,
         epilog="What follows -- is given to every training, such as --trainer.max_epochs=3.",
     )
-    parser.add_argument("sweep", type=Path, help="a file in W&B's format")
+    parser.add_argument("sweep", help="a file in W&B's format, or the name of one")
+    parser.add_argument(
+        "experiment",
+        nargs="?",
+        help="what is trained, its name or a file; or set EXPERIMENT",
+    )
     parser.add_argument("--count", type=int, help="trials in all; without it: the whole grid")
     parser.add_argument("--agents", type=int, default=1, help="trainings at once")
     parser.add_argument("--folder", type=Path, help="a sweep in the same folder goes on")
@@ -69,9 +80,9 @@ def _default_folder(sweep: Path) -> Path:
     names = [sweep.stem]
     if EXPERIMENT in os.environ:
         experiment = Path(os.environ[EXPERIMENT])
-        folders = {"config.yaml": 2, "best.yaml": 1}.get(experiment.name, 0)
+        folders = {CONFIG: 2, "best.yaml": 1}.get(experiment.name, 0)
         names += experiment.resolve().parts[-1 - folders : -1] or [experiment.stem]
-    return Path("runs", "sweeps", "-".join(names))
+    return RUNS / "sweeps" / "-".join(names)
 
 
 def _run_here(config: Config, folder: Path, count: int | None, agents: int) -> int:
@@ -81,9 +92,10 @@ def _run_here(config: Config, folder: Path, count: int | None, agents: int) -> i
         from lightning_ras2s.sweep import results
         from lightning_ras2s.sweep.runner import Runner
         from lightning_ras2s.sweep.study import SharedStudy
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise SweepError(
-            f"sweeps without a W&B account need {error.name}: pip install 'lightning_ras2s[sweep]'"
+            f"sweeps without a W&B account need {error.name} ({error}): "
+            "pip install 'lightning_ras2s[sweep]'"
         ) from error
     fill_command(config, {})
     study = SharedStudy(config, folder, count)

@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 import yaml
 
+from lightning_ras2s.runs.errors import UserError
+from lightning_ras2s.runs.experiment_files import find
+
 Config = dict[str, Any]
 Parameters = Mapping[str, Any]
 
@@ -25,17 +28,16 @@ EXPERIMENT = "EXPERIMENT"  # the variable that names the experiment's file
 _VARIABLE = re.compile(r"\$\{envvar:([A-Z0-9_]+)\}")  # W&B has the same
 
 
-class SweepError(Exception):
+class SweepError(UserError):
     """A mistake in a sweep file or in how it is run, told in one line."""
 
 
 def read_sweep(path: Path) -> Config:
-    """Reads a sweep file.
+    """Reads a sweep file, which is there.
 
     Raises:
-        SweepError: If there is no such file, or it is no sweep in W&B's format.
+        SweepError: If it is no sweep in W&B's format.
     """
-    _check_there("sweep", path)
     try:
         config = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -45,13 +47,6 @@ def read_sweep(path: Path) -> Config:
     except SweepError as error:
         raise SweepError(f"{path}: {error}") from None
     return config
-
-
-def _check_there(kind: str, path: Path) -> None:
-    if not path.is_file():
-        names = sorted(p.stem for p in path.parent.glob("*.yaml") if p.stem != "defaults")
-        there = ", ".join(names) or "none in that folder"
-        raise SweepError(f"there is no {kind} {path.stem!r} ({path}); there are: {there}")
 
 
 def _check(config: Any) -> None:
@@ -92,17 +87,17 @@ def variables(config: Config) -> dict[str, str]:
     """The environment variables that the command asks for.
 
     Raises:
-        SweepError: If one of them is not set, or there is no such EXPERIMENT.
+        UserError: If one of them is not set, or there is no such EXPERIMENT.
     """
     names = _VARIABLE.findall(" ".join(map(str, config["command"])))
     for name in names:
         if name not in os.environ:
             raise SweepError(
                 f"the sweep's command needs the environment variable {name}, which is not set; "
-                "make sweep sets EXPERIMENT=experiments/<EXP>.yaml"
+                "EXPERIMENT is what is trained: ras2s sweep SWEEP quickstart, for example"
             )
     if EXPERIMENT in names:
-        _check_there("experiment", Path(os.environ[EXPERIMENT]))
+        find(os.environ[EXPERIMENT])
     return {name: os.environ[name] for name in names}
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
+from datamodules.atomic_write import atomic_write
+from lightning_ras2s.runs.folder import RunFolder
 from lightning_ras2s.sweep import parallel
 from lightning_ras2s.sweep.definition import as_shown, as_text, goal, short_names
 from lightning_ras2s.sweep.study import EPOCHS, PROBLEM, SharedStudy
-from lightning_ras2s.whole_files import written_aside
 
 STATES = {
     TrialState.COMPLETE: "finished",
@@ -37,14 +38,14 @@ def write(study: SharedStudy) -> None:
             study.folder / PAGE,
             parallel.page(study.config, study.space, study.trials(TrialState.COMPLETE)),
         )
-        config = study.run_dir(trials[0]) / "config.yaml"
+        config = RunFolder(study.run_dir(trials[0])).config_file
         if config.is_file():
             told = f"# trial {trials[0].number}: {metric(study)} {trials[0].value}\n"
             _put(study.folder / BEST, told + config.read_text())
 
 
 def _put(path: Path, text: str) -> None:
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(text)
 
 

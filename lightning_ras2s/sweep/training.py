@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from lightning_ras2s.runs.folder import METRICS_FILE, RECORD
+
 POLL_S = 0.5
 GRACE_S = 30.0  # from the request to end to the end by force
 LOG = "output.log"
-METRICS = "metrics.csv"
-RECORD = "run.json"
 
 
 class Training:
@@ -53,7 +53,7 @@ class Training:
     def validations(self) -> list[tuple[int, float]]:
         """(epoch, from 1; value of the metric) of each validation logged so far."""
         try:
-            text = (self.run_dir / METRICS).read_text()
+            text = (self.run_dir / METRICS_FILE).read_text()
         except FileNotFoundError:
             return []
         whole = text[: text.rfind("\n") + 1]  # the last line may be half written
@@ -94,9 +94,9 @@ class Training:
         """Why an ended training has no result: its exit code and the last line that it printed."""
         code, values = self.process.returncode, [value for _, value in self.validations()]
         if values and all(value != value for value in values):
-            return f"{self.metric} was not a number in {self.run_dir / METRICS}"
+            return f"{self.metric} was not a number in {self.run_dir / METRICS_FILE}"
         if code == 0 and not self.has_failed():
-            return f"it logged no {self.metric} in {self.run_dir / METRICS}"
+            return f"it logged no {self.metric} in {self.run_dir / METRICS_FILE}"
         lines = (self.run_dir / LOG).read_text(errors="replace").split("\n")
         last = next(
             (line.strip() for line in reversed(lines) if line.strip()), "it printed nothing"

@@ -1,6 +1,6 @@
 import pytest
 
-from lightning_ras2s.unessential import warn_once
+from lightning_ras2s.runs.best_effort import warn_once
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from lightning_ras2s.callbacks.bandwise_quality import (
 from lightning_ras2s.callbacks.scene_callback import View
 from lightning_ras2s.metrics import mpsnr, mssim
 from lightning_ras2s.pictures.gallery import Gallery
-from lightning_ras2s.unessential import warn_once
+from lightning_ras2s.runs.best_effort import warn_once
 from tests.wandb_files import history
 
 torch.set_num_threads(1)

@@ -12,8 +12,8 @@ from torch import nn
 
 from lightning_ras2s import HSIDenoiser
 from lightning_ras2s.callbacks import Checkpoints
-from lightning_ras2s.checkpoints import WholeCheckpoints, check, find_checkpoint
-from lightning_ras2s.stop import Stopped
+from lightning_ras2s.runs.checkpoints import WholeCheckpoints, check, find_checkpoint
+from lightning_ras2s.runs.signals import Stopped
 from tests.test_module import Ramps
 
 torch.set_num_threads(1)
@@ -317,7 +317,7 @@ def test_a_full_disk_does_not_end_the_training_and_leaves_the_last_whole_one(tmp
     class Fills(Watched):
         def training_step(self, batch, batch_idx):
             if self.global_step == 4:
-                monkeypatch.setattr("lightning_ras2s.checkpoints.os.fsync", full_disk)
+                monkeypatch.setattr("lightning_ras2s.runs.checkpoints.os.fsync", full_disk)
             return super().training_step(batch, batch_idx)
 
     reference, full, again = Watched(), Fills(), Watched()

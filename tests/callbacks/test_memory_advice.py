@@ -5,6 +5,7 @@ import re
 import lightning as L
 import pytest
 import torch
+from rich.filesize import decimal
 
 from lightning_ras2s import RAS2S, HSIDenoiser
 from lightning_ras2s.callbacks import MemoryAdvice
@@ -47,8 +48,32 @@ class Hungry(HSIDenoiser):
         return torch.empty(10**15)
 
 
-def error_of(tmp_path, network, **options):
-    engine = L.Trainer(
+class HungryLater(HSIDenoiser):
+    """Needs more than there is, for a whole scene."""
+
+    def validation_step(self, batch, batch_idx):
+        return torch.empty(10**15)
+
+    test_step = validation_step
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_a_scene_that_does_not_fit_is_named_with_what_it_takes(stage, tmp_path):
+    engine = trainer(tmp_path)
+    data = Ramps(batch_size=4, patch_size=12, patch_bands=5, val_noise=["stripe"])
+    with pytest.raises(RuntimeError, match="can't allocate memory") as error:
+        getattr(engine, stage)(HungryLater(RAS2S(channels=14)), data)
+    (note,) = error.value.__notes__
+    bands, height, width = (
+        data.val_set.cubes[0].shape if stage == "validate" else (data.test_set.cubes[0].shape)
+    )
+    assert f"has {bands} x {height} x {width} values" in note
+    assert f"takes about {decimal(4 * 34 * bands * height * width)} on this device" in note
+    assert "trainer.accelerator=cpu" in note
+
+
+def trainer(tmp_path):
+    return L.Trainer(
         default_root_dir=tmp_path,
         accelerator="cpu",
         logger=False,
@@ -58,6 +83,10 @@ def error_of(tmp_path, network, **options):
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
+
+
+def error_of(tmp_path, network, **options):
+    engine = trainer(tmp_path)
     with pytest.raises(RuntimeError, match="can't allocate memory") as error:
         engine.fit(Hungry(network), Ramps(batch_size=4, patch_size=12, patch_bands=5, **options))
     return error.value

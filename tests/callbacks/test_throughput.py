@@ -45,7 +45,9 @@ def test_the_bar_shows_the_loss(tmp_path):
 def test_no_step_waits_for_the_device(tmp_path):
     class Watched(HSIDenoiser):
         def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), 0.1)  # Adam reads its steps, on the CPU
+            return torch.optim.SGD(
+                self.parameters(), 0.1, fused=True
+            )  # Adam reads its steps, on the CPU
 
         def on_train_batch_start(self, batch, batch_idx):
             if batch_idx == 10:

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from lightning_ras2s.networks import RAS2S
 from lightning_ras2s.networks.native import attend_channels
+from lightning_ras2s.networks.ras2s.released import from_released
 from lightning_ras2s.networks.ras2s.ssra import pool_any_size
-from lightning_ras2s.weights import from_released
 from tests.oracle import LiteralRAS2S
 
 torch.set_num_threads(1)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lightning_ras2s.pictures.gallery import Gallery, safe_name
-from lightning_ras2s.unessential import warn_once
+from lightning_ras2s.runs.best_effort import warn_once
 from tests.wandb_files import history
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 17, 3), np.uint8)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from wandb import errors
 
-from lightning_ras2s.account import has_account
+from lightning_ras2s.runs.account import has_account
 from lightning_ras2s.sweep import on_wandb
 from lightning_ras2s.sweep.__main__ import main
 from tests.sweep import toy
