@@ -14,8 +14,9 @@ import torch
 from datamodules.formats import find_format
 from datamodules.readers import describe
 from datamodules.scene import DataError
-from lightning_ras2s.inference.denoise import make_job
+from lightning_ras2s.inference.denoise import devices_of, make_job
 from lightning_ras2s.inference.denoise_file import Job, denoise_file
+from lightning_ras2s.inference.prepared_scene import FileScale
 from lightning_ras2s.inference.whole_cubes import both_ways, with_mirrored_bands
 from lightning_ras2s.methods import find
 
@@ -41,7 +42,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--axes", help="order of the file's axes, such as HWB")
     made.add_argument("--nodata", help="the number that stands for nothing, or none")
     made.add_argument(
-        "--scale", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values seen as 0 and 1"
+        "--scale",
+        nargs="+",
+        default=["auto"],
+        metavar="VALUE",
+        help="LOW HIGH: the values seen as 0 and 1; file: those that the file declares",
     )
     made.add_argument("--strength", type=float, default=1.0, help="share of the noise to remove")
     made.add_argument(
@@ -61,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
         help="so many in front and behind, for weights that are weak at the first and last band",
     )
     made.add_argument("--tile", type=int, help="pixels of a tile's side; by the memory otherwise")
-    made.add_argument("--device", help="cpu, cuda, ...; a GPU if there is one")
+    made.add_argument("--device", help="cpu, cuda, cuda:0,cuda:1, ...; a GPU if there is one")
     return made
 
 
@@ -92,24 +97,15 @@ def main(args: Sequence[str] | None = None) -> int:
 def _job(options: argparse.Namespace) -> Job:
     if not 0 <= options.strength <= 1:
         raise ValueError(f"--strength={options.strength}; give a share from 0 to 1")
-    if options.scale is not None and not options.scale[0] < options.scale[1]:
-        raise ValueError(f"--scale {options.scale}; give the lowest and the highest value")
     if options.tile is not None and options.tile < 1:
         raise ValueError(f"--tile={options.tile}; give at least 1 pixel")
-    name = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first = next(iter(str(error).splitlines()), "")
-        raise ValueError(f"--device={name}: cannot be used ({first})") from None
     if options.mirrored_bands < 0:
         raise ValueError(f"--mirrored-bands={options.mirrored_bands}; give at least 0")
     job = make_job(
         find(options.method),
         options.weights,
-        device,
-        scale="auto" if options.scale is None else tuple(options.scale),
+        devices_of(options.device or ("cuda" if torch.cuda.is_available() else "cpu")),
+        scale=_scale(options.scale),
         strength=options.strength,
         direction=options.direction,
         tile=options.tile,
@@ -123,6 +119,19 @@ def _job(options: argparse.Namespace) -> Job:
     if options.ensemble:
         job = replace(job, denoiser=both_ways(job.denoiser), identity=f"{job.identity} both")
     return job
+
+
+def _scale(words: list[str]) -> FileScale:
+    if words in (["auto"], ["file"]):
+        return words[0]  # type: ignore[return-value]
+    try:
+        low, high = (float(word) for word in words)
+    except ValueError:
+        low = high = 0.0
+    if not low < high:
+        said = " ".join(words)
+        raise ValueError(f"--scale {said}; give the lowest and the highest value, auto or file")
+    return low, high
 
 
 def _pairs(pattern: str, output: Path) -> list[tuple[Path, Path]]:

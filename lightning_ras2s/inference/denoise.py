@@ -1,25 +1,35 @@
 """A cube in, a cube out: what to call with a scene of one's own."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from datamodules.file_facts import FileFacts
 from datamodules.scene import Scene
 from lightning_ras2s.inference.denoise_file import Job, denoise_file, identity_of
-from lightning_ras2s.inference.scaling import Range, fill_band, find_range, take_off
+from lightning_ras2s.inference.prepared_scene import FileScale
+from lightning_ras2s.inference.scaling import (
+    Range,
+    fill_band,
+    find_range,
+    range_of_file,
+    take_off,
+)
 from lightning_ras2s.inference.subspace import refine
 from lightning_ras2s.inference.whole_cubes import whole_cubes
 from lightning_ras2s.methods import Method, find, method_of
 from lightning_ras2s.weights import load_network
 
 Cube = TypeVar("Cube", np.ndarray, Tensor, Scene, str, Path)
-Scale = Literal["auto"] | tuple[float, float] | None
+Scale = FileScale | None
+Device = str | torch.device | None
 
 
 def denoise(
@@ -28,7 +38,7 @@ def denoise(
     weights: str | PathLike[str] | None = None,
     scale: Scale = "auto",
     strength: float = 1.0,
-    device: str | torch.device | None = None,
+    device: Device = None,
     output: str | PathLike[str] | None = None,
 ) -> Cube:
     """Denoises a hyperspectral cube, a scene or a file.
@@ -41,9 +51,11 @@ def denoise(
         weights: A checkpoint of the method's network; by default the weights that come with the
             package.
         scale: ``auto`` finds the range of the scene, which the method sees as 0 to 1; two numbers
-            say it, in the units of the cube; None takes the values as they are.
+            say it, in the units of the cube; None takes the values as they are; ``file`` takes what
+            the file of a scene declares as 0 and 1, such as reflectance.
         strength: Share of what the method takes for noise that is removed, 0 to 1.
         device: Where to compute; by default where a tensor is, for others a GPU if there is one.
+            Several, such as ``cuda:0,cuda:1``, share the tiles of a file.
         output: The file for what became of a file.
 
     Returns:
@@ -59,7 +71,7 @@ def denoise(
     if not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}; give a share from 0 to 1")
     found = find(method)
-    where = torch.device(device) if device is not None else _place(cube)
+    where = devices_of(device) if device is not None else (_place(cube),)
     given: Any = cube
     if isinstance(given, str | PathLike):
         if output is None:
@@ -71,17 +83,18 @@ def denoise(
     if output is not None:
         raise ValueError("output= is for a file in; an array, tensor or scene comes back as such")
     if isinstance(given, Scene):
-        made = _denoise_scene(given, method, weights, scale, strength, where)
+        made = _denoise_scene(given, method, weights, scale, strength, device)
         return made
     values = _checked(cube)
-    base, _ = denoiser_of(found, weights, where)
+    place = where[0]
+    base, _ = denoiser_of(found, weights, (place,))
     valid = np.isfinite(values) if values.dtype.kind == "f" else None
     if valid is not None and valid.all():
         valid = None
     filled = values if valid is None else _filled(values, valid)
     low, high = _range(scale, filled, valid)
-    noisy = _scaled(filled, low, high).to(where)
-    there = None if valid is None else torch.from_numpy(valid).to(where)
+    noisy = _scaled(filled, low, high).to(place)
+    there = None if valid is None else torch.from_numpy(valid).to(place)
     with torch.inference_mode():
         denoised = base(noisy[None])[0].float()
         if found.refined:
@@ -102,21 +115,40 @@ def refined_by(
 
 
 def make_job(
-    method: Method, weights: str | PathLike[str] | None, device: torch.device, **options: Any
+    method: Method,
+    weights: str | PathLike[str] | None,
+    devices: tuple[torch.device, ...],
+    **options: Any,
 ) -> Job:
-    """How a file is denoised: the method with its weights on a device, and options of `Job`.
+    """How a file is denoised: the method with its weights on devices, and options of `Job`.
 
     Raises:
         ValueError: If the weights are of another method or cannot be read.
         FileNotFoundError: If there is no such file.
     """
-    denoiser, network = denoiser_of(method, weights, device)
-    return Job(method, denoiser, identity_of(network), device, **options)
+    denoiser, network = denoiser_of(method, weights, devices)
+    return Job(method, denoiser, identity_of(network), devices, **options)
 
 
-def _scale_of(scale: Scale) -> Literal["auto"] | tuple[float, float]:
-    if scale == "auto":
-        return "auto"
+def devices_of(names: str | torch.device) -> tuple[torch.device, ...]:
+    """The devices of a name, or of several with commas between, each once.
+
+    Raises:
+        ValueError: If one cannot be used.
+    """
+    found = []
+    for name in str(names).split(","):
+        try:
+            found.append(torch.empty(0, device=name.strip()).device)
+        except (RuntimeError, AssertionError) as error:
+            first = next(iter(str(error).splitlines()), "")
+            raise ValueError(f"device {name.strip()!r} cannot be used ({first})") from None
+    return tuple(dict.fromkeys(found))
+
+
+def _scale_of(scale: Scale) -> FileScale:
+    if scale in ("auto", "file"):
+        return scale
     if scale is None:
         return (0.0, 1.0)
     return tuple(_range(scale, np.empty(0), None))  # type: ignore[return-value]
@@ -128,12 +160,14 @@ def _denoise_scene(
     weights: str | PathLike[str] | None,
     scale: Scale,
     strength: float,
-    device: torch.device,
+    device: Device,
 ) -> Scene:
     """A scene of which bad bands and what is not valid stay as they are."""
     good = [band for band in range(len(scene.cube)) if band not in scene.bad_bands]
     if not good:
         raise ValueError(f"scene {scene.name}: all bands are bad; there is nothing to denoise")
+    if scale == "file":
+        scale = range_of_file(scene.file or FileFacts())
     values = scene.cube[good].astype(np.float64)
     values = values * scene.gain + scene.offset
     if scene.valid is not None:
@@ -171,9 +205,9 @@ def _place(cube: object) -> torch.device:
 
 
 def denoiser_of(
-    method: Method, weights: str | PathLike[str] | None, device: torch.device
+    method: Method, weights: str | PathLike[str] | None, devices: tuple[torch.device, ...]
 ) -> tuple[Callable[[Tensor], Tensor], nn.Module | None]:
-    """What denoises [N, B, H, W], without +S; and the network, if it is one.
+    """What denoises [N, B, H, W] on any of the devices, without +S; and the network, if it is one.
 
     Raises:
         ValueError: If the weights are of another method or cannot be read.
@@ -187,7 +221,8 @@ def denoiser_of(
     loaded = method_of(network)
     if loaded.key != method.base:
         raise ValueError(f"{weights}: the weights of {loaded.label}, not of {method.label}")
-    return whole_cubes(network.to(device), method), network
+    networks = {device: deepcopy(network).to(device) for device in devices}
+    return whole_cubes(lambda noisy: networks[noisy.device](noisy), method), network
 
 
 def _filled(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -206,6 +241,8 @@ def _range(scale: Scale, values: np.ndarray, valid: np.ndarray | None) -> Range:
         return find_range(values, valid)
     if scale is None:
         return Range(0.0, 1.0)
+    if scale == "file":
+        raise ValueError("scale='file' is for files and scenes of files; an array declares none")
     if isinstance(scale, str) or len(scale) != 2 or not scale[0] < scale[1]:
         raise ValueError(f"scale is {scale!r}; give 'auto', None, or the lowest and highest value")
     return Range(float(scale[0]), float(scale[1]))

@@ -7,6 +7,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import ndtri
 
+from datamodules.file_facts import FileFacts
+from datamodules.scene import DataError
+
 WINDOW = 5  # pixels of the median's sides: impulses and dead lines do not get through
 TAIL = 1e-3  # share of a band's medians that may lie beyond either end
 CROWD = 2e-3  # share of the cube that one value holds if it is a dead, clipped or saturated one
@@ -38,6 +41,22 @@ def find_range(cube: np.ndarray, valid: np.ndarray | None = None) -> Range:
     for number, band in enumerate(cube):
         finder.add(band, None if valid is None else valid[number])
     return finder.range()
+
+
+def range_of_file(file: FileFacts) -> Range:
+    """The numbers of a file that are 0 and 1 in its physical units, such as reflectance.
+
+    Raises:
+        DataError: If the file declares no scale.
+    """
+    if file.scale_factor is None and file.add_offset is None:
+        raise DataError(
+            "the file declares no scale factor; leave out --scale=file, or give the lowest and the "
+            "highest value"
+        )
+    factor, offset = file.scale_factor or 1.0, file.add_offset or 0.0
+    ends = -offset / factor, (1 - offset) / factor
+    return Range(min(ends), max(ends))
 
 
 class RangeFinder:

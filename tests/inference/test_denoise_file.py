@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,15 @@ import torch
 
 from datamodules import Scene, add_noise, read_scene, write_scene
 from datamodules.file_facts import FileFacts, Georeference
+from datamodules.scene import DataError
 from datamodules.windows import open_scene
 from lightning_ras2s import denoise
 from lightning_ras2s.inference.command import main
-from lightning_ras2s.inference.denoise import make_job
+from lightning_ras2s.inference.denoise import devices_of, make_job
 from lightning_ras2s.inference.denoise_file import denoise_file
 from lightning_ras2s.inference.direction import lines_run_along_rows
 from lightning_ras2s.inference.part_folder import PartFolder
+from lightning_ras2s.inference.scaling import range_of_file
 from lightning_ras2s.inference.tiles import Tiling, fit_tiles
 from lightning_ras2s.methods import find
 from tests.inference.test_subspace import spectra
@@ -28,7 +31,7 @@ from tests.inference.test_subspace import spectra
 HOUSE = Path(__file__).parents[2]
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore::datamodules.scene.DataNote")
-CPU = torch.device("cpu")
+CPU = (torch.device("cpu"),)
 ALL = (slice(None),) * 3
 
 
@@ -292,6 +295,79 @@ def test_a_tile_that_does_not_fit_the_memory_is_halved(tmp_path):
     np.testing.assert_array_equal(numbers(tmp_path / "b.npy"), numbers(path))
 
 
+# Several devices
+
+
+def test_devices_share_the_tiles_and_the_result_is_that_of_one(tmp_path):
+    noisy = add_noise(scene_of(8, 100, 100), "mixture", seed=3).astype(np.float32)
+    path = put(tmp_path / "a.npy", noisy)
+    alone = job("ras2s", tile=32)
+    denoise_file(path, tmp_path / "one.npy", alone)
+    both, threads = threading.Barrier(2, timeout=60), []
+
+    def shared(noisy):
+        threads.append(threading.get_ident())
+        if threads.count(threads[-1]) == 1:
+            both.wait()  # each has a tile at the same time as the other
+        return alone.denoiser(noisy)
+
+    two = replace(alone, denoiser=shared, devices=CPU * 2)
+    assert denoise_file(path, tmp_path / "two.npy", two).tiles == 9
+    assert len(threads) == 9
+    assert len(set(threads)) == 2
+    assert (tmp_path / "two.npy").read_bytes() == (tmp_path / "one.npy").read_bytes()
+
+
+@pytest.mark.parametrize("main_fails", [True, False])
+def test_what_fails_on_one_device_ends_the_others(tmp_path, main_fails):
+    path = put(tmp_path / "a.npy", np.random.default_rng(0).random((3, 400, 400), np.float32))
+    both, calls, here = threading.Barrier(2, timeout=60), [], threading.get_ident()
+
+    def failing(noisy):
+        calls.append(1)
+        if len(calls) <= 2:
+            both.wait()
+        if (threading.get_ident() == here) == main_fails:
+            raise RuntimeError("this device is lost")
+        return noisy
+
+    broken = replace(job(tile=32), denoiser=failing, devices=CPU * 2)
+    with pytest.raises(RuntimeError, match="this device is lost"):
+        denoise_file(path, tmp_path / "b.npy", broken)
+    assert len(calls) < 144
+    assert not (tmp_path / "b.npy").exists()
+    assert denoise_file(path, tmp_path / "b.npy", job(tile=32)).tiles == 144 - len(calls) + 1
+
+
+def test_devices_are_named_with_commas_and_each_counts_once():
+    assert devices_of("cpu") == devices_of("cpu, cpu") == CPU
+    assert devices_of("cpu,meta") == (*CPU, torch.device("meta"))
+    with pytest.raises(ValueError, match="device 'moon' cannot be used"):
+        devices_of("cpu,moon")
+
+
+# The scale
+
+
+def test_the_files_own_scale_is_what_it_declares_as_0_and_1(tmp_path):
+    clean = scene_of(8)
+    noisy = (10_000 * add_noise(clean, "gaussian30", seed=3) - 500).astype(np.float32)
+    path = put(tmp_path / "a.img", noisy, scale_factor=1e-4)
+    outcome = denoise_file(path, tmp_path / "b.img", job("median+s", scale="file"))
+    assert any("taken as 0 to 1: 0 to 10000" in note for note in outcome.notes)
+    denoise_file(path, tmp_path / "c.img", job("median+s", scale=(0.0, 10_000.0)))
+    assert np.array_equal(numbers(tmp_path / "b.img"), numbers(tmp_path / "c.img"))
+    scenes = [denoise(read_scene(path), "median", scale=s) for s in ("file", (0.0, 10_000.0))]
+    assert np.array_equal(scenes[0].cube, scenes[1].cube)
+    plain = put(tmp_path / "plain.img", noisy)
+    with pytest.raises(DataError, match="declares no scale factor; leave out --scale=file"):
+        denoise_file(plain, tmp_path / "d.img", job(scale="file"))
+    with pytest.raises(ValueError, match="an array declares none"):
+        denoise(noisy, "median", scale="file")
+    offset = FileFacts(scale_factor=-2.0, add_offset=5.0)  # 0 is at 2.5, 1 at 2
+    assert range_of_file(offset) == (2.0, 2.5)
+
+
 # What is refused
 
 
@@ -315,8 +391,10 @@ def test_a_tile_that_does_not_fit_the_memory_is_halved(tmp_path):
             "Median has no weights",
         ),
         (["a.npy", "-o", "b.npy", "--strength=2"], "--strength=2.0; give a share"),
-        (["a.npy", "-o", "b.npy", "--scale", "1", "0"], "give the lowest and the highest"),
-        (["a.npy", "-o", "b.npy", "--device=moon"], "--device=moon: cannot be used"),
+        (["a.npy", "-o", "b.npy", "--scale", "1", "0"], "--scale 1 0; give the lowest and the"),
+        (["a.npy", "-o", "b.npy", "--scale", "own"], "--scale own; give the lowest and the"),
+        (["a.npy", "-o", "b.npy", "--scale", "file"], "the file declares no scale factor"),
+        (["a.npy", "-o", "b.npy", "--device=moon"], "device 'moon' cannot be used"),
         (["a.npy", "-o", "b.npy", "--nodata=x"], "nodata='x'; give a number"),
         (["*.tif", "-o", "out"], "*.tif: no file of this pattern"),
     ],
@@ -413,7 +491,7 @@ def watch():
         most = max(most, anonymous())
         time.sleep(0.01)
 threading.Thread(target=watch, daemon=True).start()
-job = make_job(find(method), None, torch.device("cpu"), tile=tile or None, scale=(0.0, 2.0))
+job = make_job(find(method), None, (torch.device("cpu"),), tile=tile or None, scale=(0.0, 2.0))
 calls = 0
 def counted(noisy):
     global calls
