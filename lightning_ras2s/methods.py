@@ -78,7 +78,11 @@ class Method:
             ValueError: If none do.
         """
         if not self.weights:
-            raise ValueError(f"no weights of {self.label} come with the package; give a file")
+            training = f", or train them: make train EXP={self.recipe}" if self.recipe else ""
+            raise ValueError(
+                f"no weights of {self.label} come with the package; give a file of them "
+                f"(--weights, CKPT=){training}"
+            )
         return PRETRAINED / self.weights
 
     def load(self) -> Any:

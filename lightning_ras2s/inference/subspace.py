@@ -22,7 +22,7 @@ from lightning_ras2s.inference.wiener import smooth
 
 ROUNDS = 3
 SMALLEST_SIDE, FEWEST_BANDS = 8, 3  # below, there is nothing to learn from
-DENOISED, MOST = 8, 64  # dimensions of the denoised cube; and in all
+FIRST, LATER, MOST = 16, 8, 64  # dimensions of a denoised cube, of a refined one, and in all
 PRIOR = 0.05  # weight of the denoised cube in the fit of a pixel
 STRONG_PRIOR = 1.0  # the same where the noise is correlated, and so as smooth as spectra are
 MANY = 24  # dimensions, above which masked values are filled in rather than left out
@@ -100,13 +100,13 @@ def refine(
         missing=_missing(noisy, valid, new),
         size=(height, width),
     )
-    learned = _refine_once(scene, ROUNDS, OUTSIDE, new)
+    learned = _refine_once(scene, ROUNDS, FIRST, OUTSIDE, new)
     for _ in range(repeats - 1):
         if learned.sigma.median() < LITTLE or learned.counted.any():
             break  # each time something is lost, and here it would not be made up for
         pilot = new(*scene.reference.shape, dtype=torch.float32, device=noisy.device)
         scene = replace(scene, pilot=pilot.copy_(scene.reference))
-        learned = _refine_once(scene, 1, 1.0 if trusted else OUTSIDE, new)
+        learned = _refine_once(scene, 1, LATER, 1.0 if trusted else OUTSIDE, new)
     return scene.reference.view(noisy.shape), learned
 
 
@@ -144,22 +144,23 @@ def _missing(noisy: Tensor, valid: Tensor | None, new: New) -> Tensor | None:
     return missing
 
 
-def _refine_once(scene: Cubes, rounds: int, outside: float, new: New) -> Learned:
+def _refine_once(scene: Cubes, rounds: int, dimensions: int, outside: float, new: New) -> Learned:
     """Leaves the refined cube in ``scene.reference``.
 
     Args:
         scene: Its pilot is refined.
         rounds: Of noise, subspace, fit and smoothing.
+        dimensions: Of the pilot that are taken in the first of them.
         outside: Share of the pilot outside the subspace that is given back.
         new: Makes the tensors that are kept.
     """
     for window in scene.some_pixels():
         scene.reference[:, window] = scene.pilot[:, window].float()
     noise, pilot = look(scene, None, None)
-    fit, factors, risk = _denoise(scene, noise, pilot, pilot, new)
+    fit, factors, risk = _denoise(scene, noise, pilot, pilot, dimensions, new)
     for _ in range(rounds - 1):
         noise, moments = look(scene, factors, noise)
-        fit, factors, risk = _denoise(scene, noise, moments, pilot, new)
+        fit, factors, risk = _denoise(scene, noise, moments, pilot, LATER, new)
     put_back = _give_back(scene, fit, noise, outside)
     error = (factors.directions.square() @ risk[:, None] + put_back**2 * noise.sigma**2).sqrt()
     shape = (scene.bands, *scene.size)
@@ -175,14 +176,14 @@ def _refine_once(scene: Cubes, rounds: int, outside: float, new: New) -> Learned
 
 
 def _denoise(
-    scene: Cubes, noise: Noise, moments: Moments, pilot: Moments, new: New
+    scene: Cubes, noise: Noise, moments: Moments, pilot: Moments, count: int, new: New
 ) -> tuple["_Fit", Factors, Tensor]:
     """Fits and smooths the noisy data; the result is the next reference.
 
     Returns:
         The fit, the factors of the reference, and the mean square error of its coefficients, [K].
     """
-    fit = _Fit.of(_subspace(moments, noise), moments.mean, pilot, noise)
+    fit = _Fit.of(_subspace(moments, noise, count), moments.mean, pilot, noise)
     fitted, piloted = _coefficients(scene, fit, noise, new)
     result = new(*fitted.shape, dtype=torch.float32, device=fitted.device)
     smoothed, risk = smooth(fitted, piloted, scene.size, result)
@@ -195,10 +196,14 @@ def _denoise(
 # ---------------------------------------------------------------------------------------- subspace
 
 
-def _subspace(moments: Moments, noise: Noise) -> Tensor:
-    """Orthonormal directions [B, K], in units of sigma."""
+def _subspace(moments: Moments, noise: Noise, count: int) -> Tensor:
+    """Orthonormal directions [B, K], in units of sigma.
+
+    Of the reference's there are ``count``: many at first, as a denoiser's own errors may stand
+    before weak directions of the scene; the fit leaves the scene's, of which then few are enough.
+    """
     bands = len(noise.sigma)
-    count = min(DENOISED, bands - 1)
+    count = min(count, bands - 1)
     scale = 1 / noise.sigma.double()
     first = torch.linalg.eigh(scale * moments.reference * scale.T)[1][:, -count:].flip(1)
     outside = torch.eye(bands, dtype=first.dtype, device=first.device) - first @ first.T
