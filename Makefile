@@ -25,7 +25,7 @@ BROWSER = $(INTERPRETER) -m pip install --quiet --constraint constraints.txt --e
 	|| $(INTERPRETER) -m playwright install --with-deps chromium \
 	|| { apt-get update && apt-get install --yes chromium; }; }
 
-.PHONY: help env train evaluate denoise methods data info report dashboard sweep figures benchmark test test-browser test-faults test-files test-slow test-wheel test-oldest lint clean
+.PHONY: help env train evaluate denoise export table methods data info report dashboard sweep figures benchmark test test-browser test-faults test-files test-slow test-wheel test-oldest lint clean
 
 help: ## lists all commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -75,7 +75,16 @@ benchmark: $(INSTALLED) ## measures speed, memory and disk against plain ways: [
 test: $(INSTALLED) ## runs the tests: [ARGS="-k noise"]
 	@$(INTERPRETER) -m pytest $(ARGS)
 
-figures: $(INSTALLED) ## draws the pictures of the README, two of them with a browser: CKPT=best.ckpt of the quickstart
+export: $(INSTALLED) ## writes a network for elsewhere: BANDS=31 [TO=onnx|torch] [CKPT=best.ckpt] [OUTPUT=ras2s_31.onnx]
+	@test -n '$(BANDS)' || { echo 'error: say for how many bands: make export BANDS=31' >&2; exit 2; }
+	@$(INTERPRETER) -m pip install --quiet --constraint constraints.txt --editable '.[onnx]'
+	@$(RAS2S) export --bands='$(BANDS)' $(if $(TO),--to='$(TO)') $(if $(CKPT),--weights="$$RAS2S_CKPT") \
+		$(if $(OUTPUT),--output="$$RAS2S_OUTPUT") $(ARGS)
+
+table: $(INSTALLED) ## README's table of methods and picture of a denoised scene, made again
+	@$(INTERPRETER) -m docs.methods
+
+figures: $(INSTALLED) ## draws the README's pictures of a run, two of them with a browser: CKPT=best.ckpt of the quickstart
 	@test -n "$$RAS2S_CKPT" || { echo 'error: say of which run: make figures CKPT=runs/quickstart/<time>/checkpoints/best.ckpt' >&2; exit 2; }
 	@$(INTERPRETER) docs/figures.py "$$RAS2S_CKPT"
 	@$(BROWSER)

@@ -1,6 +1,6 @@
 """Draws docs/denoised.png and prints README's table: what each method makes of a noisy scene.
 
-make figures
+make table
 """
 
 import time

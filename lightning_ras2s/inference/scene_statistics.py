@@ -4,7 +4,9 @@ One over the bands, for their medians, and one over the pixels, for sums of prod
 scene need never be in memory.
 """
 
+import ctypes
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -119,6 +121,8 @@ def look(scene: Cubes, factors: Factors | None, before: Noise | None) -> tuple[N
         first = None if before is None else before.bands.first_sigma[some]
         chunks.append(look_at_bands(y, reference, missing, first, scene.size))
         means.append(reference.mean(1, keepdim=True))
+        if scene.pixels >= PART:
+            _give_back_memory()
     bands, centre = BandNoise.of(chunks), torch.cat(means)
     columns = torch.arange(scene.pixels, device=centre.device) % scene.size[1]
     dimensions = scene.bands if factors is None else len(factors.coefficients)
@@ -142,6 +146,12 @@ def look(scene: Cubes, factors: Factors | None, before: Noise | None) -> tuple[N
         sigma = torch.where(plain, lower, bands.sigma)
         return Noise(bands, sigma, kept, plain, columns, None), moments
     return Noise(bands, bands.sigma, kept, plain, columns, correlation), moments
+
+
+def _give_back_memory() -> None:
+    """To the system: glibc keeps the holes that large bands leave between small results."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _correlation(residual: Tensor, plain: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from lightning_ras2s.inference.wiener import smooth
 
 ROUNDS = 3
 SMALLEST_SIDE, FEWEST_BANDS = 8, 3  # below, there is nothing to learn from
-FIRST, LATER, MOST = 16, 8, 64  # dimensions of a denoised cube, of a refined one, and in all
+FIRST, LATER, MOST = 10, 8, 64  # dimensions of a trusted denoised cube, of others, and in all
 PRIOR = 0.05  # weight of the denoised cube in the fit of a pixel
 STRONG_PRIOR = 1.0  # the same where the noise is correlated, and so as smooth as spectra are
 MANY = 24  # dimensions, above which masked values are filled in rather than left out
@@ -76,7 +76,7 @@ def refine(
         repeats: How often at most; the result is the next one's denoised cube, while that helps.
         trusted: Of what the denoised cube has outside the subspace a third is given back, as weak
             signals lie there. Repeated, that stays; or, with False, shrinks each time, for a
-            denoiser whose errors lie there.
+            denoiser whose errors lie there, and fewer dimensions are read off its result.
         new: Makes the tensors that are kept, called as ``torch.empty`` is.
 
     Returns:
@@ -100,7 +100,7 @@ def refine(
         missing=_missing(noisy, valid, new),
         size=(height, width),
     )
-    learned = _refine_once(scene, ROUNDS, FIRST, OUTSIDE, new)
+    learned = _refine_once(scene, ROUNDS, FIRST if trusted else LATER, OUTSIDE, new)
     for _ in range(repeats - 1):
         if learned.sigma.median() < LITTLE or learned.counted.any():
             break  # each time something is lost, and here it would not be made up for

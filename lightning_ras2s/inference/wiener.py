@@ -5,6 +5,7 @@ Relative: the second step of BM3D (Dabov et al. 2007).
 
 import math
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from torch import Tensor
 BLOCK, MARGIN = 8, 7  # pixels of a block, and of the mirrored border
 FEW = 16  # images, above which only blocks in every second row and column are taken
 STANDS_OUT = 4  # a noisy coefficient that is larger is signal, whatever the pilot says
-PIXELS = 4096  # that are smoothed at once, so that they stay in the cache
+SIDE = 64  # pixels of a tile that is smoothed at once, so that it stays in the cache; even
 
 
 def smooth(noisy: Tensor, pilot: Tensor, size: Sequence[int], out: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,20 +31,19 @@ def smooth(noisy: Tensor, pilot: Tensor, size: Sequence[int], out: Tensor) -> tu
     """
     height, width = size
     stride = 1 if len(noisy) <= FEW else 2
-    mirrored = _mirrored_rows(height, noisy.device)
+    rows, columns = (_mirrored(length, noisy.device) for length in size)
     cosines = _cosines(noisy.device)
-    beyond = _beyond_noise(noisy, pilot, size, mirrored, stride)
-    rows = max(2, PIXELS // width // 2 * 2)  # even: strips have the blocks of the whole
+    noisy, pilot, result = (images.view(-1, height, width) for images in (noisy, pilot, out))
+    beyond = _beyond_noise(noisy, pilot, rows, columns, stride)
     risk = noisy.new_zeros(len(noisy))
-    for first in range(0, height, rows):
-        count = min(rows, height - first)
-        window = mirrored[first : first + count + 2 * MARGIN]
-        a, p = (_framed(images, window, width) for images in (noisy, pilot))
-        total, weights, left = _smooth_blocks(a, p, beyond, cosines, stride)
-        inner = slice(MARGIN, MARGIN + count), slice(MARGIN, MARGIN + width)
-        strip = total[:, *inner] / weights[:, *inner]
-        out[:, first * width : (first + count) * width] = strip.flatten(1)
-        risk += left * count / height
+    for top, left in product(range(0, height, SIDE), range(0, width, SIDE)):
+        tile = slice(top, min(top + SIDE, height)), slice(left, min(left + SIDE, width))
+        frame = rows[_with_margins(tile[0])], columns[_with_margins(tile[1])]
+        a, p = (_framed(images, *frame) for images in (noisy, pilot))
+        total, weights, error = _smooth_blocks(a, p, beyond, cosines, stride)
+        smoothed = (total / weights)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+        result[:, *tile] = smoothed
+        risk += error * (smoothed[0].numel() / (height * width))
     return out, risk
 
 
@@ -79,7 +79,7 @@ def _smooth_blocks(
 
 
 def _beyond_noise(
-    noisy: Tensor, pilot: Tensor, size: Sequence[int], mirrored: Tensor, stride: int
+    noisy: Tensor, pilot: Tensor, rows: Tensor, columns: Tensor, stride: int
 ) -> Tensor:
     """The share of the difference of blocks' means to the pilot's that is not noise, [K, 1].
 
@@ -87,21 +87,26 @@ def _beyond_noise(
     """
     squares = []
     for a, p in zip(noisy.split(1), pilot.split(1), strict=True):  # to bound the memory
-        means = F.avg_pool2d(_framed(a - p, mirrored, size[1]), BLOCK, stride)
+        means = F.avg_pool2d(_framed(a - p, rows, columns), BLOCK, stride)
         squares.append((BLOCK * means).square().mean())
     variance = torch.stack(squares)[:, None]
     return ((variance - 1) / variance.clamp_min(1e-12)).clamp(0, 1)
 
 
-def _mirrored_rows(height: int, device: torch.device) -> Tensor:
-    rows = torch.arange(-MARGIN, height + MARGIN, device=device).abs()
-    return torch.where(rows < height, rows, 2 * (height - 1) - rows)
+def _mirrored(length: int, device: torch.device) -> Tensor:
+    """The pixels along a side, with those of the margins."""
+    pixels = torch.arange(-MARGIN, length + MARGIN, device=device).abs()
+    return torch.where(pixels < length, pixels, 2 * (length - 1) - pixels)
 
 
-def _framed(images: Tensor, rows: Tensor, width: int) -> Tensor:
-    """Rows of images [K, P], mirrored at the sides: [K, 1, rows, width + 2 * MARGIN]."""
-    some = images.view(len(images), 1, -1, width)[:, :, rows]
-    return F.pad(some, (MARGIN, MARGIN, 0, 0), mode="reflect")
+def _with_margins(pixels: slice) -> slice:
+    """Where pixels of an image and their margins lie in ``_mirrored``."""
+    return slice(pixels.start, pixels.stop + 2 * MARGIN)
+
+
+def _framed(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Some pixels of images [K, H, W]: [K, 1, rows, columns]."""
+    return images[:, rows][:, None, :, columns]
 
 
 def _cosines(device: torch.device) -> Tensor:

@@ -186,7 +186,7 @@ def test_windows_give_the_whole_also_from_files(monkeypatch, tmp_path, with_gaps
     valid = noise(24, 50, 41, sigma=1, seed=4) < 1.5 if with_gaps else None
     whole, learned = refine(noisy, denoised, valid, repeats=2)
     monkeypatch.setattr(scene_statistics, "PART", 24 * 97)  # 97 pixels, or a band
-    monkeypatch.setattr(wiener, "PIXELS", 100)
+    monkeypatch.setattr(wiener, "SIDE", 10)
     made = []
 
     def in_a_file(*shape, dtype, device):
