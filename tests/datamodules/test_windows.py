@@ -181,3 +181,27 @@ def test_a_window_of_a_large_file_takes_the_memory_of_the_window(tmp_path, inter
         window = source.read((slice(None), slice(3000, 3064), slice(1500, 1564)))
         assert window.shape == (bands, 64, 64)
         assert anonymous_memory() - before < 50e6
+
+
+@pytest.mark.slow
+def test_a_large_file_is_copied_by_windows_to_the_byte(tmp_path):
+    bands, lines, samples = 200, 4000, 2000
+    drawn = np.random.default_rng(0).integers(0, 2**16, bands * samples, np.uint16)
+    with (tmp_path / "a.img").open("wb") as file:  # 3.2 GB
+        for line in range(lines):
+            np.roll(drawn, line).tofile(file)
+    (tmp_path / "a.hdr").write_text(
+        f"ENVI\nsamples = {samples}\nlines = {lines}\nbands = {bands}\ndata type = 12\n"
+        "interleave = bil\nbyte order = 0\n"
+    )
+    before = anonymous_memory()
+    with open_scene(tmp_path / "a.img") as source:
+        with create_scene(tmp_path / "b.img", like=source) as sink:
+            for top in range(0, lines, 64):
+                window = (slice(None), slice(top, min(top + 64, lines)), slice(None))
+                sink.write(window, source.read(window))
+    assert anonymous_memory() - before < 200e6  # a window has 51 MB
+    with (tmp_path / "a.img").open("rb") as one, (tmp_path / "b.img").open("rb") as other:
+        while part := one.read(2**24):
+            assert part == other.read(2**24)
+        assert not other.read(1)
