@@ -80,8 +80,7 @@ def _require_onnx() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f"{error.name} is not installed; ONNX needs pip install 'lightning-ras2s[onnx]', or "
-            "pip install onnx onnxruntime onnxscript"
+            f"{error.name} is not installed; ONNX needs pip install onnx onnxruntime onnxscript"
         ) from None
 
 

@@ -88,4 +88,4 @@ def test_a_missing_package_is_told_with_the_remedy(monkeypatch, capsys):
     assert main(["--bands=3"]) == 2
     told = capsys.readouterr().err
     assert "onnx" in told
-    assert "pip install 'lightning-ras2s[onnx]'" in told
+    assert "pip install onnx onnxruntime onnxscript" in told

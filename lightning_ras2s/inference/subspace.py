@@ -26,7 +26,7 @@ FIRST, LATER, MOST = 10, 8, 64  # dimensions of a trusted denoised cube, of othe
 PRIOR = 0.05  # weight of the denoised cube in the fit of a pixel
 STRONG_PRIOR = 1.0  # the same where the noise is correlated, and so as smooth as spectra are
 MANY = 24  # dimensions, above which masked values are filled in rather than left out
-LITTLE = 0.008  # noise below this share of the range is not refined again
+LITTLE = 0.008  # noise below this share of the range: few dimensions, and not refined again
 LEFT_IN = 0.002  # noise below this share of the range is left in
 OUTSIDE = 1 / 3  # share of the denoised cube outside the subspace that is given back
 
@@ -157,6 +157,8 @@ def _refine_once(scene: Cubes, rounds: int, dimensions: int, outside: float, new
     for window in scene.some_pixels():
         scene.reference[:, window] = scene.pilot[:, window].float()
     noise, pilot = look(scene, None, None)
+    if noise.sigma.median() < LITTLE:  # nothing weak hides in it
+        dimensions = min(dimensions, LATER)
     fit, factors, risk = _denoise(scene, noise, pilot, pilot, dimensions, new)
     for _ in range(rounds - 1):
         noise, moments = look(scene, factors, noise)
