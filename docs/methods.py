@@ -55,7 +55,8 @@ def draw(results: dict[str, torch.Tensor], picture: Path = PICTURE) -> None:
     """Strips of false colour, one above the other: [1, B, H, W] by what stands beside each."""
     clean = results["Clean"][0, list(RED_GREEN_BLUE)].numpy()
     low, high = np.percentile(clean, (1, 99), axis=(1, 2))
-    figure, axes = plt.subplots(len(results), 1, figsize=(10, 1.95 * len(results)))
+    size = (10, 1.5 * len(results))
+    figure, axes = plt.subplots(len(results), 1, figsize=size, layout="constrained")
     order = [*list(results)[1:], "Clean"]
     for axis, name in zip(axes, order, strict=True):
         image = colour(results[name], low, high).transpose(1, 0, 2)  # lies down
@@ -63,7 +64,6 @@ def draw(results: dict[str, torch.Tensor], picture: Path = PICTURE) -> None:
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=12)
         axis.set_xticks([])
         axis.set_yticks([])
-    figure.tight_layout(h_pad=0.3)
     figure.savefig(picture, dpi=80)
     plt.close(figure)
 
