@@ -55,7 +55,7 @@ def draw(results: dict[str, torch.Tensor], picture: Path = PICTURE) -> None:
     """Strips of false colour, one above the other: [1, B, H, W] by what stands beside each."""
     clean = results["Clean"][0, list(RED_GREEN_BLUE)].numpy()
     low, high = np.percentile(clean, (1, 99), axis=(1, 2))
-    size = (10, 1.5 * len(results))
+    size = (8.5, 1.5 * len(results))
     figure, axes = plt.subplots(len(results), 1, figsize=size, layout="constrained")
     order = [*list(results)[1:], "Clean"]
     for axis, name in zip(axes, order, strict=True):
