@@ -22,7 +22,7 @@ from docs.figures import RED_GREEN_BLUE, colour
 PICTURE = Path(__file__).with_name("denoised.png")
 METHODS = {  # key -> what stands in the table and the picture
     "identity": "Noisy",
-    "median": "Median, 3x3x3",
+    "median": "Median",
     "median+s": "Median+S",
     "ras2s": "RAS2S",
     "ras2s+s": "RAS2S+S",
@@ -64,7 +64,7 @@ def draw(results: dict[str, torch.Tensor], picture: Path = PICTURE) -> None:
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=12)
         axis.set_xticks([])
         axis.set_yticks([])
-    figure.savefig(picture, dpi=80)
+    figure.savefig(picture, dpi=80, bbox_inches="tight")
     plt.close(figure)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.atomic_write import atomic_write
-from lightning_ras2s.methods import METHODS, find
+from lightning_ras2s.methods import find
 from lightning_ras2s.networks.native import plain_operations
 from lightning_ras2s.weights import load_network
 
@@ -150,7 +150,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parser().parse_args(args)
     try:
         method = find(options.method)
-        if method.base not in METHODS or method.refined or method.kind != "network":
+        if method.refined or method.kind != "network":
             raise ValueError(f"{method.label} is no network; export one of ras2s methods")
         network = load_network(options.weights or method.pretrained)
         path = Path(options.output or f"{method.key}_{options.bands}{ENDINGS[options.to]}")
