@@ -9,12 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from datamodules.formats import find_format
 from datamodules.readers import describe
 from datamodules.scene import DataError
-from lightning_ras2s.inference.denoise import devices_of, make_job
+from lightning_ras2s.inference.denoise import default_device, devices_of, make_job
 from lightning_ras2s.inference.denoise_file import Job, denoise_file
 from lightning_ras2s.inference.prepared_scene import FileScale
 from lightning_ras2s.inference.whole_cubes import both_ways, with_mirrored_bands
@@ -104,7 +102,7 @@ def _job(options: argparse.Namespace) -> Job:
     job = make_job(
         find(options.method),
         options.weights,
-        devices_of(options.device or ("cuda" if torch.cuda.is_available() else "cpu")),
+        devices_of(options.device) if options.device else (default_device(),),
         scale=_scale(options.scale),
         strength=options.strength,
         direction=options.direction,

@@ -146,6 +146,11 @@ def devices_of(names: str | torch.device) -> tuple[torch.device, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def default_device() -> torch.device:
+    """A GPU if there is one."""
+    return devices_of("cuda" if torch.cuda.is_available() else "cpu")[0]
+
+
 def _scale_of(scale: Scale) -> FileScale:
     if scale in ("auto", "file"):
         return scale
@@ -201,7 +206,7 @@ def _checked(cube: object) -> np.ndarray:
 def _place(cube: object) -> torch.device:
     if isinstance(cube, Tensor):
         return cube.device
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return default_device()
 
 
 def denoiser_of(
@@ -221,7 +226,8 @@ def denoiser_of(
     loaded = method_of(network)
     if loaded.key != method.base:
         raise ValueError(f"{weights}: the weights of {loaded.label}, not of {method.label}")
-    networks = {device: deepcopy(network).to(device) for device in devices}
+    copies = [deepcopy(network).to(device) for device in devices]
+    networks = {next(copy.parameters()).device: copy for copy in copies}
     return whole_cubes(lambda noisy: networks[noisy.device](noisy), method), network
 
 

@@ -106,7 +106,7 @@ def _with_margins(pixels: slice) -> slice:
 
 def _framed(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Some pixels of images [K, H, W]: [K, 1, rows, columns]."""
-    return images[:, rows][:, None, :, columns]
+    return images[:, rows[:, None], columns][:, None]
 
 
 def _cosines(device: torch.device) -> Tensor:
