@@ -30,7 +30,7 @@ METHODS = {  # key -> what stands in the table and the picture
 ROUNDS = 3  # of which the fastest counts
 
 
-def main() -> None:
+def main(picture: Path = PICTURE) -> None:
     """Denoises the test block of Indian Pines under mixture noise by each method."""
     data = IndianPines(test_noise=["mixture"])
     data.setup("test")
@@ -48,10 +48,10 @@ def main() -> None:
         took = "" if key == "identity" else f"{min(seconds):.2f}"
         print(f"| {label} | {values[0]:.2f} | {values[1]:.3f} | {values[2]:.3f} | {took} |")  # noqa: T201
         results[f"{label}  {values[0]:.1f} dB"] = denoised
-    draw(results)
+    draw(results, picture)
 
 
-def draw(results: dict[str, torch.Tensor], picture: Path = PICTURE) -> None:
+def draw(results: dict[str, torch.Tensor], picture: Path) -> None:
     """Strips of false colour, one above the other: [1, B, H, W] by what stands beside each."""
     clean = results["Clean"][0, list(RED_GREEN_BLUE)].numpy()
     low, high = np.percentile(clean, (1, 99), axis=(1, 2))

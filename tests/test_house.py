@@ -1,6 +1,7 @@
 """The house's rules: what imports what, and files that must agree with each other."""
 
 import ast
+import importlib
 import re
 import runpy
 import shutil
@@ -183,6 +184,20 @@ def test_the_readme_picture_is_drawn(tmp_path):
     clean = np.s_[60:460, 315:408]  # the clean image does not depend on the weights
     assert np.abs(picture[clean] - ours[clean]).mean() < 0.02
     assert picture[clean].std() > 0.1
+
+
+def test_the_readme_table_of_methods_is_what_its_command_prints(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(HOUSE)
+    methods = importlib.import_module("docs.methods")
+    monkeypatch.setattr(methods, "METHODS", {"identity": "Noisy", "median": "Median"})
+    methods.main(tmp_path / "picture.png")
+    header, _, noisy, median = capsys.readouterr().out.splitlines()
+    readme = (HOUSE / "README.md").read_text()
+    assert noisy in readme
+    assert median.rsplit("|", 2)[0] in readme  # all but the seconds
+    assert header.split("|", 2)[2] in readme
+    height, width, _ = plt.imread(tmp_path / "picture.png").shape
+    assert width > height > 200
 
 
 @needs_make
