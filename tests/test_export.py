@@ -35,7 +35,11 @@ print(abs(found - expected).max())
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("to", "ending", "runs"), [("onnx", ".onnx", ONNX), ("torch", ".pt2", TORCH)]
+    ("to", "ending", "runs"),
+    [
+        pytest.param("onnx", ".onnx", ONNX, id="onnx"),
+        pytest.param("torch", ".pt2", TORCH, id="torch"),
+    ],
 )
 def test_an_exported_network_runs_without_us(tmp_path, monkeypatch, capsys, to, ending, runs):
     np = pytest.importorskip("numpy")

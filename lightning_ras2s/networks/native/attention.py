@@ -50,7 +50,7 @@ def read_window(window: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     length = len(weight)
     channels = window.shape[1] // length
     kernel = _banded(weight[:, 1:], channels)
-    return convolve(window, kernel, bias.repeat_interleave(channels))
+    return convolve(window, kernel, bias.repeat_interleave(channels, dim=0))
 
 
 def attend_read(state: Tensor, read: Tensor, window: Tensor, weight: Tensor) -> Tensor:
