@@ -172,7 +172,7 @@ def _denoise_scene(
     if not good:
         raise ValueError(f"scene {scene.name}: all bands are bad; there is nothing to denoise")
     if scale == "file":
-        scale = range_of_file(scene.file or FileFacts())
+        scale = range_of_file(scene.file or FileFacts(), f"scene {scene.name}")
     values = scene.cube[good].astype(np.float64)
     values = values * scene.gain + scene.offset
     if scene.valid is not None:

@@ -171,7 +171,8 @@ class PreparedScene:
         if scale == "auto":
             found = finder.range()
         else:
-            low, high = range_of_file(self._source.file) if scale == "file" else scale
+            file, name = self._source.file, str(self.path)
+            low, high = range_of_file(file, name) if scale == "file" else scale
             found = Range(low - base, high - base)
         turned = direction == "rows" or (
             direction == "auto"

@@ -43,15 +43,19 @@ def find_range(cube: np.ndarray, valid: np.ndarray | None = None) -> Range:
     return finder.range()
 
 
-def range_of_file(file: FileFacts) -> Range:
+def range_of_file(file: FileFacts, name: str) -> Range:
     """The numbers of a file that are 0 and 1 in its physical units, such as reflectance.
+
+    Args:
+        file: What it says.
+        name: Whose file it is, for the error.
 
     Raises:
         DataError: If the file declares no scale.
     """
     if file.scale_factor is None and file.add_offset is None:
         raise DataError(
-            "the file declares no scale factor; leave out --scale=file, or give the lowest and the "
+            f"{name}: declares no scale factor; leave out --scale=file, or give the lowest and the "
             "highest value"
         )
     factor, offset = file.scale_factor or 1.0, file.add_offset or 0.0

@@ -360,12 +360,14 @@ def test_the_files_own_scale_is_what_it_declares_as_0_and_1(tmp_path):
     scenes = [denoise(read_scene(path), "median", scale=s) for s in ("file", (0.0, 10_000.0))]
     assert np.array_equal(scenes[0].cube, scenes[1].cube)
     plain = put(tmp_path / "plain.img", noisy)
-    with pytest.raises(DataError, match="declares no scale factor; leave out --scale=file"):
+    with pytest.raises(
+        DataError, match=r"plain.img: declares no scale factor; leave out --scale=file"
+    ):
         denoise_file(plain, tmp_path / "d.img", job(scale="file"))
     with pytest.raises(ValueError, match="an array declares none"):
         denoise(noisy, "median", scale="file")
     offset = FileFacts(scale_factor=-2.0, add_offset=5.0)  # 0 is at 2.5, 1 at 2
-    assert range_of_file(offset) == (2.0, 2.5)
+    assert range_of_file(offset, "a") == (2.0, 2.5)
 
 
 # What is refused
@@ -393,7 +395,7 @@ def test_the_files_own_scale_is_what_it_declares_as_0_and_1(tmp_path):
         (["a.npy", "-o", "b.npy", "--strength=2"], "--strength=2.0; give a share"),
         (["a.npy", "-o", "b.npy", "--scale", "1", "0"], "--scale 1 0; give the lowest and the"),
         (["a.npy", "-o", "b.npy", "--scale", "own"], "--scale own; give the lowest and the"),
-        (["a.npy", "-o", "b.npy", "--scale", "file"], "the file declares no scale factor"),
+        (["a.npy", "-o", "b.npy", "--scale", "file"], "a.npy: declares no scale factor"),
         (["a.npy", "-o", "b.npy", "--device=moon"], "device 'moon' cannot be used"),
         (["a.npy", "-o", "b.npy", "--nodata=x"], "nodata='x'; give a number"),
         (["*.tif", "-o", "out"], "*.tif: no file of this pattern"),
