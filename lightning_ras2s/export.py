@@ -131,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="ras2s export",
         description="Writes a network for cubes [1, BANDS, height, width] of any height and width, "
-        "values 0 to 1. Takes some seconds a band.",
+        "values 0 to 1. Takes about ten seconds a band.",
     )
     made.add_argument("--bands", type=int, required=True, help="of the cubes")
     made.add_argument("--to", choices=tuple(ENDINGS), default="onnx", help="by default onnx")
