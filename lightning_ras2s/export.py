@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -53,7 +54,7 @@ def export_network(
         raise ValueError(f"bands is {bands}; give the number of bands of your cubes")
     if to == "onnx":
         _require_onnx()
-    network = network.eval().cpu()
+    network = deepcopy(network).eval().cpu()
     example = torch.rand(1, bands, *TRACED)
     free = ({2: torch.export.Dim("height"), 3: torch.export.Dim("width")},)
     with atomic_write(Path(path)) as aside, torch.no_grad():
@@ -105,12 +106,11 @@ def _onnx_runner(path: Path) -> Callable[[Tensor], Tensor]:
 
 
 def _largest_difference(network: nn.Module, run: Callable[..., Tensor], bands: int) -> float:
-    largest = 0.0
+    """Over all sizes; NaN if anything is."""
     generator = torch.Generator().manual_seed(0)
-    for size in CHECKED:
-        noisy = torch.rand(1, bands, *size, generator=generator)
-        largest = max(largest, (run(noisy) - network(noisy)).abs().max().item())
-    return largest
+    cubes = [torch.rand(1, bands, *size, generator=generator) for size in CHECKED]
+    largest = [(run(noisy) - network(noisy)).abs().max() for noisy in cubes]
+    return torch.stack(largest).max().item()
 
 
 @contextmanager

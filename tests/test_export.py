@@ -1,5 +1,6 @@
 """Exported networks: the same values at any size, in runtimes that know nothing of us."""
 
+import math
 import subprocess
 import sys
 
@@ -64,6 +65,14 @@ def test_an_exported_network_runs_without_us(tmp_path, monkeypatch, capsys, to, 
     with pytest.raises(ValueError, match=r"differs from the network by .* so it was not written"):
         export_network(load_network(METHODS["ras2s"].pretrained), 2, f"other{ending}", to)
     assert not list(tmp_path.glob("*other*"))
+
+
+def test_a_result_of_nan_does_not_pass_for_agreement():
+    def broken(noisy):
+        return noisy.clone().masked_fill_(noisy == noisy.max(), torch.nan)
+
+    assert math.isnan(export._largest_difference(torch.nn.Identity(), broken, 2))
+    assert export._largest_difference(torch.nn.Identity(), lambda noisy: noisy + 1, 2) == 1
 
 
 @pytest.mark.parametrize(
