@@ -32,6 +32,7 @@ COMMANDS = {
     "test": Command(EXPERIMENT, "tests weights: --weights=best.ckpt", True),
     "sweep": Command("lightning_ras2s.sweep.__main__:main", "searches hyper-parameters"),
     "denoise": Command("lightning_ras2s.inference.command:main", "denoises files"),
+    "quality": Command("lightning_ras2s.quality.command:main", "tells whether to trust a scene"),
     "export": Command("lightning_ras2s.export:main", "writes a network as ONNX or for torch"),
     "methods": Command("lightning_ras2s.methods:main", "lists the denoisers that there are"),
     "data": Command("datamodules.__main__:main", "fetches and prepares a dataset"),

@@ -17,6 +17,7 @@ from lightning_ras2s.inference.denoise_file import Job, denoise_file
 from lightning_ras2s.inference.prepared_scene import FileScale
 from lightning_ras2s.inference.whole_cubes import both_ways, with_mirrored_bands
 from lightning_ras2s.methods import find
+from lightning_ras2s.quality.command import after_denoising, page_of
 
 MISTAKES = (DataError, ValueError, FileNotFoundError, NotADirectoryError)
 
@@ -63,6 +64,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="so many in front and behind, for weights that are weak at the first and last band",
     )
+    made.add_argument(
+        "--uncertainty",
+        metavar="FILE",
+        help="the predicted standard error of each value; of several inputs, a folder",
+    )
+    made.add_argument("--target", help="a spectrum whose loss is tested: wavelength (nm) and value")
+    made.add_argument(
+        "--no-page", action="store_true", help="leaves out NAME.quality.html and .json"
+    )
     made.add_argument("--tile", type=int, help="pixels of a tile's side; by the memory otherwise")
     made.add_argument("--device", help="cpu, cuda, cuda:0,cuda:1, ...; a GPU if there is one")
     return made
@@ -84,7 +94,11 @@ def main(args: Sequence[str] | None = None) -> int:
     for number, (path, output) in enumerate(pairs, start=1):
         count = f"[{number}/{len(pairs)}] " if len(pairs) > 1 else ""
         try:
-            print(count + _denoise(path, output, job))  # noqa: T201
+            uncertainty = _uncertainty_of(options, path, several=len(pairs) > 1)
+            this = replace(job, uncertainty=uncertainty)
+            if not options.no_page:
+                this = replace(this, then=after_denoising(this, output, options.target))
+            print(count + _denoise(path, output, this))  # noqa: T201
         except MISTAKES as error:
             code = _fail(error)
         except OSError as error:
@@ -99,11 +113,13 @@ def _job(options: argparse.Namespace) -> Job:
         raise ValueError(f"--tile={options.tile}; give at least 1 pixel")
     if options.mirrored_bands < 0:
         raise ValueError(f"--mirrored-bands={options.mirrored_bands}; give at least 0")
+    if options.target and options.no_page:
+        raise ValueError("--target is for the page, which --no-page leaves out")
     job = make_job(
         find(options.method),
         options.weights,
         devices_of(options.device) if options.device else (default_device(),),
-        scale=_scale(options.scale),
+        scale=scale_of(options.scale),
         strength=options.strength,
         direction=options.direction,
         tile=options.tile,
@@ -119,7 +135,19 @@ def _job(options: argparse.Namespace) -> Job:
     return job
 
 
-def _scale(words: list[str]) -> FileScale:
+def _uncertainty_of(options: argparse.Namespace, path: Path, several: bool) -> Path | None:
+    if options.uncertainty is None:
+        return None
+    file = Path(options.uncertainty)
+    return file / path.name if several or (file.is_dir() and path.suffix) else file
+
+
+def scale_of(words: list[str]) -> FileScale:
+    """What ``--scale`` says.
+
+    Raises:
+        ValueError: If it is none.
+    """
     if words in (["auto"], ["file"]):
         return words[0]  # type: ignore[return-value]
     try:
@@ -171,7 +199,8 @@ def _denoise(path: Path, output: Path, job: Job) -> str:
     for note in outcome.notes:
         print(f"{path}: {note}", file=sys.stderr)  # noqa: T201
     seconds = time.monotonic() - start
-    return f"{path} -> {outcome.path} ({job.method.label}, {seconds:.1f} s)"
+    page = f"; may I trust it? {page_of(outcome.path)}" if job.then is not None else ""
+    return f"{path} -> {outcome.path} ({job.method.label}, {seconds:.1f} s){page}"
 
 
 def _fail(error: Exception) -> int:

@@ -22,8 +22,7 @@ from lightning_ras2s.inference.scaling import (
     range_of_file,
     take_off,
 )
-from lightning_ras2s.inference.subspace import refine
-from lightning_ras2s.inference.whole_cubes import whole_cubes
+from lightning_ras2s.inference.whole_cubes import refined_by, whole_cubes
 from lightning_ras2s.methods import Method, find, method_of
 from lightning_ras2s.weights import load_network
 
@@ -98,20 +97,12 @@ def denoise(
     with torch.inference_mode():
         denoised = base(noisy[None])[0].float()
         if found.refined:
-            denoised = refined_by(found, noisy, denoised, there)
+            denoised, _ = refined_by(found, noisy, denoised, there)
         removed = (noisy - denoised).cpu().numpy()
     removed = removed.astype(np.float64) * (strength * (high - low))
     masks = [None] * len(values) if valid is None else valid
     bands = zip(values, removed, masks, strict=True)
     return _like(cube, np.stack([take_off(*band) for band in bands]))
-
-
-def refined_by(
-    method: Method, noisy: Tensor, denoised: Tensor, valid: Tensor | None = None
-) -> Tensor:
-    """The +S of a method's result; all [B, H, W]. See ``refine``."""
-    trusted = method.kind == "network"
-    return refine(noisy, denoised, valid, repeats=method.repeats, trusted=trusted)[0]
 
 
 def make_job(
@@ -127,7 +118,8 @@ def make_job(
         FileNotFoundError: If there is no such file.
     """
     denoiser, network = denoiser_of(method, weights, devices)
-    return Job(method, denoiser, identity_of(network), devices, **options)
+    name = None if weights is None else str(weights)
+    return Job(method, denoiser, identity_of(network), devices, weights=name, **options)
 
 
 def devices_of(names: str | torch.device) -> tuple[torch.device, ...]:

@@ -9,7 +9,8 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from threading import Lock
@@ -22,11 +23,13 @@ from torch import Tensor
 from datamodules.readers import Nodata
 from datamodules.scene import DataError
 from datamodules.windows import Source, create_scene, open_scene, require_format
+from lightning_ras2s.inference.denoised_scene import DenoisedScene
 from lightning_ras2s.inference.part_folder import PartFolder
 from lightning_ras2s.inference.prepared_scene import Direction, FileScale, PreparedScene, Report
 from lightning_ras2s.inference.scaling import take_off
-from lightning_ras2s.inference.subspace import MOST, refine
+from lightning_ras2s.inference.subspace import FEWEST_BANDS, MOST, SMALLEST_SIDE, Learned
 from lightning_ras2s.inference.tiles import SMALLEST, Tiling, fit_tiles
+from lightning_ras2s.inference.whole_cubes import refined_by
 from lightning_ras2s.methods import Method
 
 MEMORY = 600 * 2**20  # bytes that a tile may take on a CPU
@@ -42,6 +45,7 @@ class Job:
         denoiser: What it does to [N, B, H, W] on any of the devices, without +S.
         identity: Of the method's weights.
         devices: That share the tiles.
+        weights: The file of the method's weights; None for those of the package.
         scale: As `PreparedScene` has it.
         strength: Share of what is taken for noise that is removed.
         direction: As `PreparedScene` has it.
@@ -50,12 +54,15 @@ class Job:
         axes: Likewise.
         nodata: Likewise.
         report: Is told how far it is.
+        uncertainty: The file for the predicted standard error of each value.
+        then: Looks at what became of the scene, after the output was written.
     """
 
     method: Method
     denoiser: Callable[[Tensor], Tensor]
     identity: str
     devices: tuple[torch.device, ...]
+    weights: str | None = None
     scale: FileScale = "auto"
     strength: float = 1.0
     direction: Direction = "auto"
@@ -64,6 +71,19 @@ class Job:
     axes: str | None = None
     nodata: Nodata = None
     report: Report = lambda *_: None
+    uncertainty: Path | None = None
+    then: Callable[[Source, DenoisedScene], None] | None = None
+
+    @property
+    def wants_error(self) -> bool:
+        """Whether a refinement's errors are asked for, which no earlier process has left."""
+        return self.uncertainty is not None or self.then is not None
+
+    def denoise(self, noisy: Tensor) -> Tensor:
+        """What the method makes of a cube [B, H, W] in the memory."""
+        noisy = noisy.to(self.devices[0])
+        denoised = self.denoiser(noisy[None])[0].float()
+        return refined_by(self.method, noisy, denoised)[0] if self.method.refined else denoised
 
 
 @dataclass(frozen=True)
@@ -90,21 +110,28 @@ def denoise_file(path: str | PathLike[str], output: str | PathLike[str], job: Jo
         job: How.
 
     Raises:
-        DataError: If the input cannot be read, holds no valid value or is the output, or the output
-            cannot be written.
+        DataError: If the input cannot be read, holds no valid value or is the output, an output
+            cannot be written, or an uncertainty is wanted that nothing predicts.
     """
     path, output = Path(path), Path(output)
     with open_scene(path, job.key, job.axes) as source:
         if output.exists() and output.samefile(path):
             raise DataError(f"{output}: is the input; choose another name for the output")
         require_format(output, source)
+        if job.uncertainty is not None:
+            _require_error(job.uncertainty, source, job)
         plan = _plan(path, source, job)
         with PartFolder(output, plan, _bytes_needed(source, job)) as parts:
             options = job.scale, job.direction, job.nodata, job.report
             scene = PreparedScene(source, parts, *options)
             denoised, tiles = _Tiles(scene, job, parts).denoise()
-            result = _refine(scene, denoised, job, parts)
+            result, learned = _refine(scene, denoised, job, parts)
             _write(scene, result, source, job, output)
+            done = DenoisedScene(scene, result, learned, job.denoise, job.strength)
+            if job.uncertainty is not None:
+                _write_error(done, source, job.uncertainty)
+            if job.then is not None:
+                job.then(source, done)
         return Outcome(output, [*source.notes, *scene.notes], tiles)
 
 
@@ -129,7 +156,7 @@ def _bytes_needed(source: Source, job: Job) -> int:
     overlap = sum(tiling.sizes()) / (height * width)
     joining = 4 * (2 + overlap)  # the scene, its tiles, and what is joined of them; float32
     # The scene, its pilots, reference and result; three masks; coefficients of two rounds.
-    refining = 4 * 5 + 3 + 4 * 4 * min(MOST, bands) / bands
+    refining = 4 * 5 + 3 + 4 * 6 * min(MOST, bands) / bands
     most = max(joining, refining) if job.method.refined else joining
     return int(bands * height * width * (most + source.dtype.itemsize))
 
@@ -226,26 +253,65 @@ class _Tiles:
         self.parts.keep_tile(number, result)
 
 
-def _refine(scene: PreparedScene, denoised: np.ndarray, job: Job, parts: PartFolder) -> np.ndarray:
-    """+S, if it is wanted, with the statistics of the whole scene."""
+def _refine(
+    scene: PreparedScene, denoised: np.ndarray, job: Job, parts: PartFolder
+) -> tuple[np.ndarray, Learned | None]:
+    """+S, if it is wanted, with the statistics of the whole scene; and what it has learned."""
     if not job.method.refined:
-        return denoised
-    result = parts.array("result", scene.noisy.shape)
-    if not parts.is_done("refined"):
+        return denoised, None
+    result, learned = parts.array("result", scene.noisy.shape), None
+    if not parts.is_done("refined") or job.wants_error:
         job.report("refining", 0, 1)
         valid = scene.valid()
-        refined, _ = refine(
+        refined, learned = refined_by(
+            job.method,
             torch.from_numpy(scene.noisy),
             torch.from_numpy(denoised),
             None if valid is None else torch.from_numpy(valid),
-            job.method.repeats,
-            job.method.kind == "network",
-            parts.new,
+            new=parts.new,
         )
         result[...] = refined.numpy()
         result.flush()
         parts.finish("refined")
-    return result
+    return result, learned
+
+
+def _require_error(path: Path, source: Source, job: Job) -> None:
+    """Checks that there will be an uncertainty, and a format for its file."""
+    bands, height, width = source.shape
+    if not job.method.refined:
+        raise DataError(
+            f"{path}: {job.method.label} predicts no error; choose --method={job.method.key}+s"
+        )
+    if bands < FEWEST_BANDS or min(height, width) < SMALLEST_SIDE:
+        raise DataError(
+            f"{path}: +S predicts the error of scenes of {FEWEST_BANDS} bands and "
+            f"{SMALLEST_SIDE} x {SMALLEST_SIDE} pixels or more, not of {source.shape}"
+        )
+    require_format(path, _of_errors(source))
+
+
+def _of_errors(source: Source) -> Source:
+    """A source whose file says the same, but for what errors do not have."""
+    errors = copy(source)
+    errors.file = replace(source.file, add_offset=None, nodata=None, dtype=np.dtype(np.float32))
+    return errors
+
+
+def _write_error(done: DenoisedScene, source: Source, path: Path) -> None:
+    """Writes the predicted standard error of each value; NaN where nothing was denoised."""
+    size = done.scene.range.high - done.scene.range.low
+    if done.learned is None:
+        raise DataError(f"{path}: too few bands hold more than one value to predict an error")
+    with create_scene(path, like=_of_errors(source), dtype="float32") as sink:
+        for window in done.scene.blocks():
+            rows = window[1]
+            values = np.full((source.shape[0], rows.stop - rows.start, source.shape[2]), np.nan)
+            values[done.scene.used] = size * done.standard_error(rows, slice(None))
+            valid = done.scene.read(window)[1]
+            if valid is not None:
+                values[~valid] = np.nan
+            sink.write(window, values.astype(np.float32))
 
 
 def _write(

@@ -37,6 +37,7 @@ class PreparedScene:
         noisy: [U, H, W], the used bands, [U, W, H] if they are turned.
         used: The numbers of the bands that are neither bad nor constant, U of them.
         range: What is seen as 0 and 1, less ``base``.
+        base: What was taken off the file's numbers before they became float32.
         turned: Whether rows and columns have changed places, so that lines run along columns.
         has_gaps: Whether values are missing somewhere.
         notes: What was guessed or left alone.
@@ -56,6 +57,7 @@ class PreparedScene:
     ) -> None:
         self.path = source.path
         self._source, self._parts, self._report = source, parts, report
+        self._valid: np.ndarray | None = None
         self._limits = source.content.limits if nodata is None else (-np.inf, np.inf)
         self._nodata = [*declared_nodata(source.path, source.nodata, nodata)]
         bands, height, width = source.shape
@@ -73,6 +75,7 @@ class PreparedScene:
         self.turned: bool = facts["turned"]
         self.has_gaps: bool = facts["gaps"]
         self.range = Range(*facts["range"])
+        self.base: float = facts["base"]
         size = (width, height) if self.turned else (height, width)
         self.noisy = noisy.reshape(bands, *size)[: len(self.used)]
 
@@ -96,11 +99,17 @@ class PreparedScene:
         difference = np.asarray(self.noisy[here], np.float64) - result[here]
         return difference.T if self.turned else difference
 
+    def window(self, cube: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """A part of a cube that lies as ``noisy`` does, as the file has it: [U, h, w]."""
+        if self.turned:
+            return np.array(cube[:, columns, rows].transpose(0, 2, 1), order="C")
+        return np.array(cube[:, rows, columns])
+
     def valid(self) -> np.ndarray | None:
         """Where the used bands hold measurements, as ``noisy`` lies, in a file; None if all do."""
-        if not self.has_gaps:
-            return None
-        valid = self._parts.array("valid", self.noisy.shape, np.bool_)
+        if not self.has_gaps or self._valid is not None:
+            return self._valid
+        valid = self._valid = self._parts.array("valid", self.noisy.shape, np.bool_)
         for window in self.blocks():
             values, here = self.read(window)
             part = (np.ones(values.shape, bool) if here is None else here)[self.used]
@@ -183,6 +192,7 @@ class PreparedScene:
             noisy[place] = (band.T if turned else band).reshape(noisy.shape[1:])
         return {
             "range": list(found),
+            "base": base,
             "used": used,
             "turned": turned,
             "gaps": gaps,

@@ -29,6 +29,7 @@ MANY = 24  # dimensions, above which masked values are filled in rather than lef
 LITTLE = 0.008  # noise below this share of the range: few dimensions, and not refined again
 LEFT_IN = 0.002  # noise below this share of the range is left in
 OUTSIDE = 1 / 3  # share of the denoised cube outside the subspace that is given back
+OF_SUBSPACE = 1.8  # times the square error that is expected in it: see `Uncertainty`
 
 New = Callable[..., Tensor]
 
@@ -44,9 +45,7 @@ class Learned:
         subspace: Orthonormal directions of the spectra in units of sigma, [B, K].
         put_back: Share of the difference to the noisy cube that went back into each band, [B].
         counted: Bands of few different values, as of photons, [B] bool.
-        error: Predicted RMS error of each refined band, [B]: that of the smoothed coefficients, as
-            a Wiener filter has it, and of the noise that was put back. A low estimate: what lies
-            outside the subspace is not in it.
+        uncertainty: The predicted standard error of every value.
     """
 
     sigma: Tensor
@@ -55,7 +54,7 @@ class Learned:
     subspace: Tensor
     put_back: Tensor
     counted: Tensor
-    error: Tensor
+    uncertainty: "Uncertainty"
 
 
 @torch.no_grad()
@@ -163,8 +162,9 @@ def _refine_once(scene: Cubes, rounds: int, dimensions: int, outside: float, new
     for _ in range(rounds - 1):
         noise, moments = look(scene, factors, noise)
         fit, factors, risk = _denoise(scene, noise, moments, pilot, LATER, new)
-    put_back = _give_back(scene, fit, noise, outside)
-    error = (factors.directions.square() @ risk[:, None] + put_back**2 * noise.sigma**2).sqrt()
+    put_back, together = _give_back(scene, fit, noise, outside)
+    same = put_back**2 * noise.sigma**2 + _of_hidden(together, noise, factors, risk)
+    uncertainty = Uncertainty(scene, fit, factors.directions.square(), risk, outside, same)
     shape = (scene.bands, *scene.size)
     return Learned(
         noise.sigma[:, 0],
@@ -173,7 +173,7 @@ def _refine_once(scene: Cubes, rounds: int, dimensions: int, outside: float, new
         fit.subspace,
         put_back[:, 0],
         noise.bands.counted[:, 0],
-        error[:, 0],
+        uncertainty,
     )
 
 
@@ -183,12 +183,15 @@ def _denoise(
     """Fits and smooths the noisy data; the result is the next reference.
 
     Returns:
-        The fit, the factors of the reference, and the mean square error of its coefficients, [K].
+        The fit, the factors of the reference, and the expected square errors of its coefficients,
+        [K, P].
     """
     fit = _Fit.of(_subspace(moments, noise, count), moments.mean, pilot, noise)
     fitted, piloted = _coefficients(scene, fit, noise, new)
-    result = new(*fitted.shape, dtype=torch.float32, device=fitted.device)
-    smoothed, risk = smooth(fitted, piloted, scene.size, result)
+    smoothed, risk = (
+        new(*fitted.shape, dtype=torch.float32, device=fitted.device) for _ in range(2)
+    )
+    smooth(fitted, piloted, scene.size, smoothed, risk)
     factors = Factors(fit.mean, fit.sigma * (fit.subspace @ fit.back), smoothed)
     for window in scene.some_pixels():
         scene.reference[:, window] = factors.cube(window)
@@ -296,24 +299,31 @@ def _fit_without(outliers: Tensor, projected: Tensor, fit: _Fit, found: Tensor) 
 # ----------------------------------------------------------------------------- what is given back
 
 
-def _give_back(scene: Cubes, fit: _Fit, noise: Noise, outside: float) -> Tensor:
+def _give_back(scene: Cubes, fit: _Fit, noise: Noise, outside: float) -> tuple[Tensor, Tensor]:
     """Adds what the subspace lacks to the reference, and the share of the data that is signal.
 
     Returns:
-        That share, [B, 1].
+        That share, [B, 1], and the mean product of what neighbouring pixels of a row lack, [B, 1].
     """
-    squares, number = (torch.zeros_like(noise.sigma, dtype=torch.float64) for _ in range(2))
+    squares, number, products, pairs = (
+        torch.zeros_like(noise.sigma, dtype=torch.float64) for _ in range(4)
+    )
 
     def rest(window: slice) -> Tensor:
-        """What plain bands' data differ; they have nothing clipped."""
-        data = scene.noisy[:, window].float() - noise.bands.offsets[:, noise.columns[window]]
-        difference = data - scene.reference[:, window]
-        return difference.masked_fill_(scene.outliers[:, window], 0)
+        """What the data differ, 0 where they are outliers."""
+        y, reference, _ = scene.part(ALL, window)
+        outliers = scene.outliers[:, window]
+        data = without_offsets(y, reference, outliers, noise.bands, noise.columns[window])
+        return (data - reference).masked_fill_(outliers, 0)
 
     for window in scene.some_pixels():
         scene.reference[:, window] += outside * fit.outside(scene.pilot[:, window].float())
-        squares += rest(window).square().sum(1, keepdim=True)
-        number += (~scene.outliers[:, window]).sum(1, keepdim=True)
+        difference, kept = rest(window), ~scene.outliers[:, window]
+        squares += difference.square().sum(1, keepdim=True)
+        number += kept.sum(1, keepdim=True)
+        beside = noise.columns[window][1:] != 0
+        products += (difference[:, 1:] * difference[:, :-1])[:, beside].sum(1, keepdim=True)
+        pairs += (kept[:, 1:] & kept[:, :-1])[:, beside].sum(1, keepdim=True)
     variance = (squares / number.clamp_min(1)).float()
     margin = 1 + 8 / number.clamp_min(1).float().sqrt()  # a median's sigma is some percent off
     expected = (noise.sigma**2 - LEFT_IN**2).clamp_min(0) * margin
@@ -322,4 +332,50 @@ def _give_back(scene: Cubes, fit: _Fit, noise: Noise, outside: float) -> Tensor:
         better = scene.reference[:, window] + share * rest(window)
         constant = noise.bands.constant
         scene.reference[:, window] = torch.where(constant, scene.part(ALL, window)[0], better)
-    return share
+    return share, (products / pairs.clamp_min(1)).float()
+
+
+# ------------------------------------------------------------------------------------ uncertainty
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """The predicted standard error of every value of a refined cube, made when it is asked for.
+
+    Its square is what a Wiener filter expects of the smoothed coefficients, twice over, as what the
+    subspace lacks is as large again; what was given back from outside; noise that was put back; and
+    what is the same for a band. The factors are measured, on five scenes under nine noises.
+    """
+
+    scene: Cubes
+    fit: _Fit
+    squares: Tensor  # [B, K], of the directions
+    risk: Tensor  # [K, P], of the coefficients
+    outside: float  # share of the pilot outside the subspace that was given back
+    same: Tensor  # [B, 1], variance
+
+    def standard_error(self, window: slice | Tensor = ALL) -> Tensor:
+        """Of some pixels of the cube as it was refined, [B, p], on its scale."""
+        variance = OF_SUBSPACE * (self.squares @ self.risk[:, window]) + self.same
+        given = self.outside * self.fit.outside(self.scene.pilot[:, window].float())
+        return (variance + given.square()).sqrt()
+
+    def of_bands(self) -> Tensor:
+        """The RMS over the pixels, [B]."""
+        total = torch.zeros_like(self.same[:, 0], dtype=torch.float64)
+        for window in self.scene.some_pixels():
+            total += self.standard_error(window).double().square().sum(1)
+        return (total / self.scene.pixels).sqrt().float()
+
+
+def _of_hidden(together: Tensor, noise: Noise, factors: Factors, risk: Tensor) -> Tensor:
+    """The variance of what lies below the noise, [B, 1].
+
+    Where the difference to the data is alike in neighbouring pixels, it holds some of the scene.
+    And of noise below ``LEFT_IN`` nobody knows whether it is the scene's own.
+    """
+    smoothed = factors.directions.square() @ risk.mean(1, keepdim=True)
+    return (
+        torch.minimum(together.clamp_min(0), 4 * smoothed)
+        + 0.5 * noise.sigma.clamp(max=LEFT_IN) ** 2
+    )

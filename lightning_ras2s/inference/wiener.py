@@ -17,7 +17,7 @@ STANDS_OUT = 4  # a noisy coefficient that is larger is signal, whatever the pil
 SIDE = 64  # pixels of a tile that is smoothed at once, so that it stays in the cache; even
 
 
-def smooth(noisy: Tensor, pilot: Tensor, size: Sequence[int], out: Tensor) -> tuple[Tensor, Tensor]:
+def smooth(noisy: Tensor, pilot: Tensor, size: Sequence[int], out: Tensor, risk: Tensor) -> None:
     """Smooths images of unit noise variance by blocks, where the pilot has no power.
 
     Args:
@@ -25,26 +25,23 @@ def smooth(noisy: Tensor, pilot: Tensor, size: Sequence[int], out: Tensor) -> tu
         pilot: [K, P], what they would be without noise, roughly.
         size: Height and width, both at least 8; P is their product.
         out: [K, P], where the smoothed images go.
-
-    Returns:
-        The smoothed images [K, P], and the mean square error that is expected of each, [K].
+        risk: [K, P], where the square error goes that is expected of each pixel of them.
     """
     height, width = size
     stride = 1 if len(noisy) <= FEW else 2
     rows, columns = (_mirrored(length, noisy.device) for length in size)
     cosines = _cosines(noisy.device)
-    noisy, pilot, result = (images.view(-1, height, width) for images in (noisy, pilot, out))
+    images = (noisy, pilot, out, risk)
+    noisy, pilot, result, risk = (each.view(-1, height, width) for each in images)
     beyond = _beyond_noise(noisy, pilot, rows, columns, stride)
-    risk = noisy.new_zeros(len(noisy))
     for top, left in product(range(0, height, SIDE), range(0, width, SIDE)):
         tile = slice(top, min(top + SIDE, height)), slice(left, min(left + SIDE, width))
         frame = rows[_with_margins(tile[0])], columns[_with_margins(tile[1])]
         a, p = (_framed(images, *frame) for images in (noisy, pilot))
         total, weights, error = _smooth_blocks(a, p, beyond, cosines, stride)
-        smoothed = (total / weights)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
-        result[:, *tile] = smoothed
-        risk += error * (smoothed[0].numel() / (height * width))
-    return out, risk
+        inside = slice(MARGIN, -MARGIN)
+        result[:, *tile] = (total / weights)[:, inside, inside]
+        risk[:, *tile] = (error / weights)[:, inside, inside]
 
 
 def _smooth_blocks(
@@ -56,7 +53,7 @@ def _smooth_blocks(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The weighted sum of the smoothed blocks of framed images, and the weights, [K, h, w].
 
-    The third is the mean square error that is expected of a pixel, [K].
+    The third is the weighted sum of the square errors that are expected of the blocks.
     """
     shape = noisy.shape[2:]
     a, p = (cosines @ F.unfold(images, BLOCK, stride=stride) for images in (noisy, pilot))
@@ -66,16 +63,21 @@ def _smooth_blocks(
     gain = torch.maximum(power, p.square_(), out=power)
     gain = gain.div_(gain + 1)
     gain[:, 0] = 1
-    risk = gain.mean((1, 2))  # of a Wiener filter: noise and what it has taken of the signal
+    risk = gain.mean(1)  # of a Wiener filter: noise and what it has taken of the signal
     weight = gain.square().sum(1).reciprocal_()
     estimate = a.mul_(gain)
     estimate[:, 0] = mean
     total = F.fold(cosines.T @ estimate.mul_(weight[:, None]), shape, BLOCK, stride=stride)[:, 0]
-    starts = noisy.new_zeros(len(noisy), shape[0] - MARGIN, shape[1] - MARGIN)
+    weights, risks = (_of_pixels(each, shape, stride) for each in (weight, weight * risk))
+    return total, weights, risks
+
+
+def _of_pixels(blocks: Tensor, shape: Sequence[int], stride: int) -> Tensor:
+    """The sums over the blocks [K, L] that a pixel is in, [K, h, w]."""
+    starts = blocks.new_zeros(len(blocks), shape[0] - MARGIN, shape[1] - MARGIN)
     down, right = (-(-length // stride) for length in starts.shape[1:])
-    starts[:, ::stride, ::stride] = weight.view(-1, down, right)
-    weights = BLOCK**2 * F.avg_pool2d(F.pad(starts, (MARGIN,) * 4), BLOCK, 1)  # of each pixel
-    return total, weights, risk
+    starts[:, ::stride, ::stride] = blocks.view(-1, down, right)
+    return BLOCK**2 * F.avg_pool2d(F.pad(starts, (MARGIN,) * 4), BLOCK, 1)
 
 
 def _beyond_noise(

@@ -41,7 +41,7 @@ function drawPictures(band) {
     for (let p = 0; p < area; p++) picture[p] = decode(image, band * area + p)
   })
   const {noisy, denoised, clean, difference} = frame.data
-  for (let p = 0; p < area; p++) {
+  for (let p = 0; denoised && p < area; p++) {
     difference[0][p] = clean ? Math.abs(denoised[0][p] - clean[0][p]) : noisy[0][p] - denoised[0][p]
   }
   const mask = masks[choice.active - 1]
@@ -53,7 +53,8 @@ function drawPictures(band) {
 function drawBand(band) {
   const place = bands.data.band.indexOf(band)
   const label = bands.data.label[place]
-  heading.text = `<b>Band ${band}${label && ": "}${label}</b> (0 to ${depth - 1})`
+  const number = bands.data.number ? bands.data.number[place] : band
+  heading.text = `<b>Band ${number}${label && ": "}${label}</b> (0 to ${depth - 1})`
   cursor.location = bands.data.x[place]
   for (const panel of panels) {
     const titles = bands.data[`title_${panel.name}`]
@@ -66,6 +67,11 @@ function drawPixel(band) {
   const pixel = (row - top) * width + column - left
   bands.data.band.forEach((each, place) => {
     names.forEach((name, image) => { bands.data[name][place] = decode(image, each * area + pixel) })
+    if (bands.data.lower) {
+      const {denoised, uncertainty} = bands.data
+      bands.data.lower[place] = denoised[place] - uncertainty[place]
+      bands.data.upper[place] = denoised[place] + uncertainty[place]
+    }
     kinds.forEach((kind, k) => { bands.data[kind][place] = palette[masks[k][each * area + pixel]] })
   })
   bands.change.emit()

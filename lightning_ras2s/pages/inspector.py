@@ -24,7 +24,15 @@ from bokeh.palettes import Greys256
 from bokeh.resources import INLINE
 
 from lightning_ras2s.pages.inspector_data import SceneData
-from lightning_ras2s.pages.inspector_plots import NAN_COLOUR, band_plots, pictures, region_colours
+from lightning_ras2s.pages.inspector_plots import (
+    NAN_COLOUR,
+    UNCERTAINTY,
+    band_plots,
+    below_each_other,
+    in_a_row,
+    pictures,
+    region_colours,
+)
 
 CODE = Path(__file__).with_suffix(".js")
 FONT = {"font-family": "system-ui, sans-serif", "font-size": "14px"}
@@ -60,15 +68,13 @@ def inspector_page(
     if wavelengths is not None and not np.isfinite(wavelengths).all():
         wavelengths = None
     colours = region_colours(regions)
-    sources = _sources(scene, wavelengths)
-    widgets = _widgets(scene)
+    sources = sources_of(scene, wavelengths)
+    widgets = widgets_of(scene)
     grey = LinearColorMapper(Greys256, low=0, high=1, nan_color=NAN_COLOUR)
     cursor = Span(location=0, dimension="height", line_dash="dashed", line_width=1.5)
-    panels, overlays, picture_grid = pictures(
-        scene, sources["frame"], sources["marker"], grey, colours
-    )
+    panels, overlays = pictures(scene, sources["frame"], sources["marker"], grey, colours)
     x_label = "band" if wavelengths is None else "wavelength (nm)"
-    plots, plot_grid = band_plots(scene, sources["bands"], cursor, x_label)
+    plots = band_plots(scene, sources["bands"], cursor, x_label)
     corner = {"left": scene.columns.start, "top": scene.rows.start}
     drawn = {"grey": grey, "cursor": cursor, "panels": panels, "overlays": overlays}
     draw = CustomJS.from_file(CODE, **sources, **widgets, **corner, **drawn, palette=colours)
@@ -77,8 +83,8 @@ def inspector_page(
     for plot in [*panels, *plots]:
         plot.js_on_event(Tap, draw)
         plot.js_on_event(DoubleTap, draw)  # two quick clicks, also on different pixels
-    parts = [_header(title, scene), _controls(widgets, colours), picture_grid]
-    parts += [widgets["caption"], plot_grid]
+    parts = [_header(title, scene), _controls(widgets, colours), in_a_row(panels)]
+    parts += [widgets["caption"], below_each_other(plots)]
     return _html(title, column(parts, sizing_mode="stretch_both", min_height=820), draw)
 
 
@@ -89,7 +95,7 @@ def _html(title: str, layout: LayoutDOM, on_ready: CustomJS) -> str:
     return file_html(document, INLINE)
 
 
-def _sources(scene: SceneData, wavelengths: np.ndarray | None) -> dict[str, ColumnDataSource]:
+def sources_of(scene: SceneData, wavelengths: np.ndarray | None) -> dict[str, ColumnDataSource]:
     """What the page draws from, and where it draws to.
 
     ``cubes`` and ``regions`` have a row for each cube and mask; ``frame`` has in one row the
@@ -133,10 +139,12 @@ def _band_columns(scene: SceneData, wavelengths: np.ndarray | None) -> dict[str,
         data[f"psnr_{name}"] = np.where(np.isinf(psnr), np.nan, psnr)[order]  # a gap in the curve
         data[f"title_{name}"] = [f"{name}, {_decibels(each)}" for each in psnr[order]]
     data |= {name: np.zeros(count) for name in scene.cubes}
+    if UNCERTAINTY in scene.cubes:
+        data |= {"lower": np.zeros(count), "upper": np.zeros(count)}
     return data | {kind: ["white"] * count for kind in scene.masks}
 
 
-def _widgets(scene: SceneData) -> dict[str, Any]:
+def widgets_of(scene: SceneData) -> dict[str, Any]:
     """The controls and the lines of text that change; a choice that is none is not shown."""
     bands = scene.shape[0]
     slider = Slider(start=0, end=max(bands - 1, 1), value=bands // 2, step=1, show_value=False)

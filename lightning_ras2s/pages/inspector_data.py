@@ -83,8 +83,11 @@ class SceneData:
         part = np.s_[:, rows.start : rows.stop, columns.start : columns.stop]
         cubes = {name: Quantised.of(image[part], dtype) for name, image in images.items()}
         shown = {name: cube.decode() for name, cube in cubes.items()}
-        pair = ("denoised", "clean") if "clean" in images else ("noisy", "denoised")
-        difference = np.abs(shown[pair[0]] - shown[pair[1]])
+        if "clean" in images:
+            pair = shown["denoised"], shown["clean"]
+        else:
+            pair = shown["noisy"], shown.get("denoised", shown["noisy"])
+        difference = np.abs(pair[0] - pair[1])
         return cls(
             shape,
             rows,
@@ -92,7 +95,7 @@ class SceneData:
             cubes,
             {name: mask[part].astype(np.uint8) for name, mask in masks.items()},
             psnr_by_band(images),
-            np.transpose([_percentiles(band, PERCENTILES) for band in shown[pair[1]]]),
+            np.transpose([_percentiles(band, PERCENTILES) for band in pair[1]]),
             float(_percentiles(difference, LARGEST_DIFFERENCE)),
         )
 

@@ -23,7 +23,7 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from lightning_ras2s.pages.inspector_data import SceneData
+from lightning_ras2s.pages.inspector_data import LARGEST_DIFFERENCE, SceneData
 from lightning_ras2s.pictures.drawing import COLOURS
 from lightning_ras2s.pictures.region_figures import palette
 
@@ -33,6 +33,7 @@ GRID: dict[str, Any] = {"toolbar_location": "right", "toolbar_options": {"logo":
 NAN_COLOUR = "#56b4e9"  # in none of the maps
 LOWEST = 260  # pixels of the screen that the pictures keep where there is little room
 FEW_BANDS = 40  # are dots, too
+UNCERTAINTY = "uncertainty"  # the cube of predicted standard errors
 
 
 def region_colours(regions: int) -> list[str]:
@@ -46,7 +47,7 @@ def pictures(
     marker: ColumnDataSource,
     grey: ColorMapper,
     colours: list[str],
-) -> tuple[list[figure], list[GlyphRenderer], GridPlot]:
+) -> tuple[list[figure], list[GlyphRenderer]]:
     """The pictures of a band, which zoom together, and the overlays of regions on them."""
     place = {
         "x": scene.columns.start - 0.5,
@@ -58,11 +59,15 @@ def pictures(
     regions = LinearColorMapper(colours, low=-0.5, high=len(colours) - 0.5)
     x_range, y_range = DataRange1d(range_padding=0), DataRange1d(range_padding=0, flipped=True)
     panels, images, overlays = [], [], []
-    for name in [*scene.cubes, "difference"]:
-        title, mapper = _difference(scene) if name == "difference" else (name, grey)
+    looks = {name: (name, grey) for name in scene.cubes if name != UNCERTAINTY}
+    if len(looks) > 1:
+        looks["difference"] = _difference(scene)
+    if UNCERTAINTY in scene.cubes:
+        looks[UNCERTAINTY] = _uncertainty(scene)
+    for name, (title, mapper) in looks.items():
         panel = _panel(name, title, x_range=x_range, y_range=y_range)
         images.append(panel.image(name, **place, color_mapper=mapper))
-        if scene.masks and name != "difference":
+        if scene.masks and mapper is grey:
             overlay = panel.image("overlay", **place, color_mapper=regions, alpha=0.5)
             overlays.append(overlay)
         for colour, width in (("black", 4), ("white", 2)):
@@ -73,9 +78,24 @@ def pictures(
         panel.add_layout(ColorBar(color_mapper=mapper, height=8, padding=4), "below")
         panels.append(panel)
     x_range.renderers = y_range.renderers = images
+    return panels, overlays
+
+
+def in_a_row(panels: list[figure]) -> GridPlot:
+    """The pictures side by side, with one toolbar."""
     grid = gridplot([panels], **GRID, sizing_mode="stretch_both")
     grid.min_height = LOWEST
-    return panels, overlays, grid
+    return grid
+
+
+def _uncertainty(scene: SceneData) -> tuple[str, LinearColorMapper]:
+    """Likewise, of the predicted standard error."""
+    values = scene.cubes[UNCERTAINTY].decode()
+    known = values[np.isfinite(values)]
+    end = float(np.percentile(known, LARGEST_DIFFERENCE)) if known.size else 1.0
+    return "uncertainty, standard error", LinearColorMapper(
+        ERROR, low=0, high=end or 1.0, nan_color=NAN_COLOUR
+    )
 
 
 def _difference(scene: SceneData) -> tuple[str, LinearColorMapper]:
@@ -106,11 +126,15 @@ def _panel(name: str, title: str, **ranges: DataRange1d) -> figure:
 
 def band_plots(
     scene: SceneData, bands: ColumnDataSource, cursor: Span, x_label: str
-) -> tuple[list[figure], GridPlot]:
+) -> list[figure]:
     """The pixel's spectra and its regions, and the PSNR, above each other."""
     x_range = Range1d(bands.data["left"][0], bands.data["right"][-1])
     plots = [_band_plot("spectra", 200, x_range, y_axis_label="value")]
-    _curves(plots[0], bands, {name: name for name in scene.cubes})
+    curves = {name: name for name in scene.cubes if name != UNCERTAINTY}
+    if UNCERTAINTY in scene.cubes:
+        look = {"fill_color": COLOURS["denoised"], "fill_alpha": 0.25, "legend_label": "± error"}
+        plots[0].varea("x", "lower", "upper", source=bands, **look)
+    _curves(plots[0], bands, curves)
     plots[0].add_layout(plots[0].legend[0], "above")
     if scene.masks:
         plots.append(
@@ -128,8 +152,12 @@ def band_plots(
         plot.xaxis.visible = plot is plots[-1]
     plots[-1].height += 40
     plots[-1].xaxis.axis_label = x_label
-    grid = gridplot([[plot] for plot in plots], **GRID, sizing_mode="stretch_width")
-    return plots, grid
+    return plots
+
+
+def below_each_other(plots: list[figure]) -> GridPlot:
+    """The plots in a column, with one toolbar."""
+    return gridplot([[plot] for plot in plots], **GRID, sizing_mode="stretch_width")
 
 
 def _band_plot(name: str, height: int, x_range: Range1d, **options: Any) -> figure:

@@ -8,12 +8,17 @@ from lightning_ras2s.evaluation import HEADERS
 from lightning_ras2s.pages.result_tables import number
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
 
 def render(template: str, **values: Any) -> str:
     """Fills in one of the templates; names, configs and records are foreign text to it."""
-    return _environment().get_template(template).render(**values)
+    return find_template(template).render(**values)
+
+
+def find_template(name: str) -> "Template":
+    """One of the templates."""
+    return _environment().get_template(name)
 
 
 @cache

@@ -1,0 +1,195 @@
+"""The command behind `ras2s quality`, and what `ras2s denoise` does after each scene."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datamodules.atomic_write import atomic_write
+from datamodules.scene import DataError
+from datamodules.windows import Source, open_scene
+from lightning_ras2s.inference.denoise_file import Job
+from lightning_ras2s.inference.denoised_scene import DenoisedScene
+from lightning_ras2s.inference.part_folder import PartFolder
+from lightning_ras2s.inference.prepared_scene import PreparedScene
+from lightning_ras2s.quality.assessment import Quality, Subject, assess
+from lightning_ras2s.quality.findings import findings
+from lightning_ras2s.quality.record import read_record, write_record
+from lightning_ras2s.quality.subjects import denoised_now, of_files
+from lightning_ras2s.quality.target import read_target
+
+MISTAKES = (DataError, ValueError, FileNotFoundError, NotADirectoryError)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = argparse.ArgumentParser(
+        prog="ras2s quality",
+        description="Tells how noisy a scene is and, given what was made of it, what was taken, "
+        "what became of weak signals and how sure it is: NAME.quality.html and .json.",
+    )
+    made.add_argument("scene", help="the noisy file, of any format")
+    made.add_argument("denoised", nargs="?", help="what a denoiser made of it")
+    made.add_argument(
+        "--method", help="what made it, for the test of weak signals; noted by ras2s denoise"
+    )
+    made.add_argument("--weights", help="a checkpoint of the method; ours by default")
+    made.add_argument("--strength", type=float, default=1.0, help="at which it was denoised")
+    made.add_argument("--target", help="a spectrum to look for: wavelength (nm) and value a line")
+    made.add_argument("-o", "--output", help="NAME of the page; by default of the (denoised) file")
+    made.add_argument("--key", help="variable of a .mat, .h5 or .npz file")
+    made.add_argument("--axes", help="order of the scene's axes, such as HWB")
+    made.add_argument("--nodata", help="the number that stands for nothing, or none")
+    made.add_argument(
+        "--scale", nargs="+", default=["auto"], metavar="VALUE", help="as of ras2s denoise"
+    )
+    made.add_argument(
+        "--direction",
+        choices=("auto", "columns", "rows"),
+        default="auto",
+        help="along which stripes and dead lines run",
+    )
+    made.add_argument("--device", help="cpu, cuda, ...; a GPU if there is one")
+    return made
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        The exit code: 0; 2 if a file cannot be assessed or an option is none.
+    """
+    options = parser().parse_args(args)
+    try:
+        quality, page = assess_files(options)
+    except MISTAKES as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        return 2
+    for note in quality.subject.notes:
+        print(f"{options.scene}: {note}", file=sys.stderr)  # noqa: T201
+    for line in findings(quality).lines:
+        print(line)  # noqa: T201
+    print(f"-> {page}")  # noqa: T201
+    return 0
+
+
+def assess_files(options: argparse.Namespace) -> tuple[Quality, Path]:
+    """Assesses the files of a command, and writes the page.
+
+    Returns:
+        What was found, and the page.
+
+    Raises:
+        DataError: If a file cannot be read, or the two do not fit together.
+        ValueError: If the method or the scale is none.
+    """
+    from lightning_ras2s.inference.command import scale_of
+
+    scale = scale_of(options.scale)
+    subject_name = Path(options.denoised or options.scene)
+    page = page_of(Path(options.output) if options.output else subject_name)
+    with open_scene(options.scene, options.key, options.axes) as source:
+        denoised = None if options.denoised is None else open_scene(options.denoised)
+        if denoised is not None and denoised.shape != source.shape:
+            raise DataError(
+                f"{options.denoised}: has {denoised.shape} bands, height and width, and "
+                f"{options.scene} {source.shape}; give the file that was made of it"
+            )
+        job = _job(options) if options.denoised else None
+        plan = {"quality": str(page)}
+        needed = 2 * 4 * int(np.prod(source.shape))
+        parts = PartFolder(record_path(page), plan, needed)
+        try:
+            scene = PreparedScene(
+                source, parts, scale, options.direction, options.nodata, lambda *_: None
+            )
+            subject = of_files(source, scene, denoised, job)
+            quality = _assessed(subject, options.target)
+            write_page(quality, page)
+        finally:
+            parts.close()
+            if denoised is not None:
+                denoised.close()
+    return quality, page
+
+
+def _job(options: argparse.Namespace) -> Job | None:
+    """The method that made the denoised file, as the command or the file's own record says."""
+    from lightning_ras2s.inference.denoise import default_device, devices_of, make_job
+    from lightning_ras2s.methods import find
+
+    method, weights, strength = options.method, options.weights, options.strength
+    record: dict[str, Any] = {}
+    if method is None:
+        noted = record_path(page_of(Path(options.denoised)))
+        record = (read_record(noted)["method"] if noted.exists() else None) or {}
+        if not record:
+            return None
+        method, weights, strength = (record[name] for name in ("key", "weights", "strength"))
+    devices = devices_of(options.device) if options.device else (default_device(),)
+    job = make_job(find(method), weights, devices, strength=strength)
+    if record and job.identity != record["identity"].split(" ")[0]:
+        raise DataError(
+            f"{weights or 'the weights of the package'}: are not those that {options.denoised} was "
+            "made with; say --method=... --weights=..."
+        )
+    return job
+
+
+def after_denoising(job: Job, output: Path, target: str | None) -> Any:
+    """What a denoising does at its end: it assesses the scene and writes the page.
+
+    Args:
+        job: How it is denoised.
+        output: The denoised file.
+        target: The file of a spectrum to look for.
+
+    Returns:
+        For ``Job.then``.
+    """
+
+    def then(source: Source, done: DenoisedScene) -> None:
+        quality = _assessed(denoised_now(source, done, job, output), target)
+        write_page(quality, page_of(output))
+
+    return then
+
+
+def _assessed(subject: Subject, target: str | None) -> Quality:
+    if target is None:
+        return assess(subject)
+    return assess(subject, read_target(target, subject.wavelengths, len(subject.bands)))
+
+
+def write_page(quality: Quality, page: Path) -> None:
+    """Writes the page, and the record beside it."""
+    from lightning_ras2s.quality.page import quality_page
+
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_record(quality, record_path(page))
+        text = quality_page(quality)
+        with atomic_write(page) as aside:
+            aside.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"{page}: cannot be written ({error.strerror or error}); choose another --output"
+        ) from error
+
+
+def page_of(file: Path) -> Path:
+    """The page of a file: NAME.quality.html."""
+    name = file.name.removesuffix(".html").removesuffix(".quality")
+    return file.with_name(f"{Path(name).stem if file.suffix != '.html' else name}.quality.html")
+
+
+def record_path(page: Path) -> Path:
+    """The record beside a page."""
+    return page.with_suffix(".json")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

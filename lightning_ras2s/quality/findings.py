@@ -1,0 +1,152 @@
+"""What was found about a scene, in five lines of plain words, and whether to trust the result."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from lightning_ras2s.quality.assessment import Quality, Subject
+from lightning_ras2s.quality.noise import NoiseReport
+
+Trust = Literal["yes", "with care", "no", "not denoised"]
+NOISY = 100  # SNR below which denoising is worth while
+SHARED, GROWS = 0.2, 1.5  # noise that bands share; sigma of bright pixels over that of dark ones
+TOO_MUCH = 1.3  # times the noise was taken
+
+
+class Findings(NamedTuple):
+    """A verdict, and five lines: it, the noise, what was taken, what is left, how sure it is."""
+
+    trust: Trust
+    lines: list[str]
+
+
+def findings(quality: Quality) -> Findings:
+    """Says what was found."""
+    trust, verdict = _verdict(quality)
+    return Findings(
+        trust,
+        [verdict, _noise(quality), _removed(quality), _kept(quality), _sure(quality)],
+    )
+
+
+def name_of_band(subject: Subject, place: int) -> str:
+    """A band as people call it."""
+    name = f"band {subject.bands[place]}"
+    if subject.wavelengths is None or not np.isfinite(subject.wavelengths[place]):
+        return name
+    return f"{name} ({subject.wavelengths[place]:.0f} nm)"
+
+
+def _verdict(quality: Quality) -> tuple[Trust, str]:
+    removed, kept = quality.removed, quality.signal_kept
+    if removed is None:
+        snr = float(np.median(quality.snr(quality.before)))
+        worth = "denoising is worth while" if snr < NOISY else "there is little to denoise"
+        return "not denoised", f"Not denoised yet: {worth}, by the noise that was found."
+    too_much = float(np.median(removed.of_noise)) > TOO_MUCH
+    lost = kept is not None and bool(kept.is_lost.any())
+    if removed.holds_scene and (too_much or not removed.is_white_in_space):
+        return "no", "Do not trust it: part of the scene went with the noise."
+    if removed.holds_scene or too_much:
+        return "with care", "Trust it with care: some of the scene went with the noise."
+    if lost:
+        return "with care", (
+            "Trust it for maps and spectra, but search for rare signals in the noisy scene."
+        )
+    if kept is None:
+        return "yes", "Trust it as far as the noise tells; weak signals were not tested."
+    return "yes", "Trust it: noise was taken, and weak signals are found as before."
+
+
+def _noise(quality: Quality) -> str:
+    before, subject = quality.before, quality.subject
+    snr = quality.snr(before)
+    worst = int(np.argmin(snr))
+    text = (
+        f"Noise: half of the bands have a signal-to-noise ratio of {_number(np.median(snr))} or "
+        f"more; the worst is {name_of_band(subject, worst)} with {_number(snr[worst])}"
+    )
+    if quality.after is not None:
+        text += (
+            f", after denoising half have {_number(np.median(quality.snr(quality.after)))} or more"
+        )
+    return f"{text}.{_kinds(before)}"
+
+
+def _kinds(noise: NoiseReport) -> str:
+    said = []
+    for name, lines in (("columns", noise.striped_columns), ("rows", noise.striped_rows)):
+        if (lines > 0).any():
+            said.append(f"{int((lines > 0).sum())} bands have striped {name}")
+    for name, lines in (("columns", noise.dead_columns), ("rows", noise.dead_rows)):
+        if (lines > 0).any():
+            said.append(f"{int((lines > 0).sum())} have dead {name}")
+    if (share := float(noise.dead_share.mean())) > 1e-4:
+        said.append(f"{100 * share:.2g} % of the values are dead or hot")
+    if noise.shared > SHARED:
+        said.append("neighbouring bands share noise, so that it is underestimated")
+    if noise.growth > GROWS:
+        said.append(f"bright pixels have {noise.growth:.1f} times the noise of dark ones")
+    text = "; ".join(said)
+    return f" {text[0].upper()}{text[1:]}." if said else ""
+
+
+def _removed(quality: Quality) -> str:
+    removed = quality.removed
+    if removed is None:
+        return "Taken: nothing yet."
+    of_noise = f"{100 * float(np.median(removed.of_noise)):.0f} % of the noise's size"
+    if removed.holds_scene:
+        signs = []
+        if removed.edges > 0.2:
+            signs.append(f"it is stronger at edges (correlation {removed.edges:.2f})")
+        if removed.survives > 1.5 and removed.averaged_alike > 0.2:
+            signs.append("a picture is left of it when the bands are averaged")
+        return f"Taken: {of_noise}, and some of the scene: {', and '.join(signs)}."
+    if not (removed.is_white_in_space and removed.is_white_in_spectrum):
+        where = "pixels" if not removed.is_white_in_space else "bands"
+        return f"Taken: {of_noise}; neighbouring {where} of it are alike, as some noise is, too."
+    return (
+        f"Taken: {of_noise}, and it looks like noise: neighbouring pixels and bands of it are "
+        "hardly alike, and no edge of the scene shows in it."
+    )
+
+
+def _kept(quality: Quality) -> str:
+    kept = quality.signal_kept
+    if kept is None:
+        why = "nothing is denoised" if quality.removed is None else "the method is not known"
+        return f"Weak signals: not tested, as {why}."
+    lost = np.flatnonzero(kept.is_lost)
+    place = int(lost[-1]) if lost.size else len(kept.depths) // 2
+    text = (
+        f"Weak signals: {kept.name}, {100 * kept.depths[place]:.0f} % deep in one pixel, keeps "
+        f"{100 * max(0.0, kept.share[place]):.0f} % of its depth; a search finds it with "
+        f"{kept.found_after[place]:.2f}, in the noisy scene with {kept.found_before[place]:.2f} "
+        "(always: 1, by chance: 0.5)"
+    )
+    if not lost.size:
+        return f"{text}: no worse."
+    if kept.strength:
+        return f"{text}. Denoised with --strength={kept.strength:g} it is found as before."
+    return f"{text}. No strength keeps it."
+
+
+def _sure(quality: Quality) -> str:
+    error, subject = quality.subject.error, quality.subject
+    if quality.removed is None:
+        return "How sure: nothing is denoised."
+    if error is None:
+        return "How sure: not known; +S alone predicts its error."
+    worst = int(np.argmax(error))
+    usual = float(np.median(error))
+    return (
+        f"How sure: two of three values are within {_number(usual * subject.size)} of the truth "
+        f"({100 * usual:.2g} % of the range), in {name_of_band(subject, worst)} within "
+        f"{_number(error[worst] * subject.size)}."
+    )
+
+
+def _number(value: float) -> str:
+    """Three digits."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
