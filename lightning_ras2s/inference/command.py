@@ -88,6 +88,8 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         pairs = _pairs(options.input, Path(options.output))
         job = _job(options)
+        if not options.no_page:
+            _require_pages([output for _, output in pairs])
     except MISTAKES as error:
         return _fail(error)
     code = 0
@@ -133,6 +135,18 @@ def _job(options: argparse.Namespace) -> Job:
     if options.ensemble:
         job = replace(job, denoiser=both_ways(job.denoiser), identity=f"{job.identity} both")
     return job
+
+
+def _require_pages(outputs: list[Path]) -> None:
+    """Checks that each output has a page of its own."""
+    taken: dict[Path, Path] = {}
+    for output in outputs:
+        other = taken.setdefault(page_of(output), output)
+        if other is not output:
+            raise ValueError(
+                f"{other} and {output} would share the page {page_of(output).name}; denoise them "
+                "into folders of their own, or without pages (--no-page)"
+            )
 
 
 def _uncertainty_of(options: argparse.Namespace, path: Path, several: bool) -> Path | None:

@@ -1,5 +1,6 @@
 """What the web pages share: templates that escape all that they are given, and how values read."""
 
+import math
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,12 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "moment": moment, "words": words}
+    environment.filters |= {
+        "duration": duration,
+        "moment": moment,
+        "words": words,
+        "digits": digits,
+    }
     environment.globals |= {"number": number, "HEADERS": HEADERS}
     return environment
 
@@ -49,6 +55,13 @@ def duration(seconds: float | None) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def digits(value: float) -> str:
+    """Three of them: 0.00123, 12.3, 12345; a dash for what is not a number."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
 
 def moment(time: datetime | None) -> str:

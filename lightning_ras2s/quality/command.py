@@ -98,7 +98,7 @@ def assess_files(options: argparse.Namespace) -> tuple[Quality, Path]:
                 f"{options.denoised}: has {denoised.shape} bands, height and width, and "
                 f"{options.scene} {source.shape}; give the file that was made of it"
             )
-        job = _job(options) if options.denoised else None
+        job, error = _job(options) if options.denoised else (None, None)
         plan = {"quality": str(page)}
         needed = 2 * 4 * int(np.prod(source.shape))
         parts = PartFolder(record_path(page), plan, needed)
@@ -106,7 +106,7 @@ def assess_files(options: argparse.Namespace) -> tuple[Quality, Path]:
             scene = PreparedScene(
                 source, parts, scale, options.direction, options.nodata, lambda *_: None
             )
-            subject = of_files(source, scene, denoised, job)
+            subject = of_files(source, scene, denoised, job, error)
             quality = _assessed(subject, options.target)
             write_page(quality, page)
         finally:
@@ -116,27 +116,35 @@ def assess_files(options: argparse.Namespace) -> tuple[Quality, Path]:
     return quality, page
 
 
-def _job(options: argparse.Namespace) -> Job | None:
-    """The method that made the denoised file, as the command or the file's own record says."""
+def _job(options: argparse.Namespace) -> tuple[Job | None, np.ndarray | None]:
+    """The method that made the denoised file, as the command or the file's own record says.
+
+    Returns:
+        The method, and the error of each band that it predicted; None where nothing is known.
+    """
     from lightning_ras2s.inference.denoise import default_device, devices_of, make_job
     from lightning_ras2s.methods import find
 
     method, weights, strength = options.method, options.weights, options.strength
-    record: dict[str, Any] = {}
+    made: dict[str, Any] = {}
+    error = None
     if method is None:
         noted = record_path(page_of(Path(options.denoised)))
-        record = (read_record(noted)["method"] if noted.exists() else None) or {}
-        if not record:
-            return None
-        method, weights, strength = (record[name] for name in ("key", "weights", "strength"))
+        record = read_record(noted) if noted.exists() else {}
+        made = record.get("method") or {}
+        if not made:
+            return None, None
+        method, weights, strength = (made[name] for name in ("key", "weights", "strength"))
+        if record["uncertainty"] is not None:
+            error = np.array(record["uncertainty"]["standard_error"], np.float64)
     devices = devices_of(options.device) if options.device else (default_device(),)
     job = make_job(find(method), weights, devices, strength=strength)
-    if record and job.identity != record["identity"].split(" ")[0]:
+    if made and job.identity != made["identity"].split(" ")[0]:
         raise DataError(
             f"{weights or 'the weights of the package'}: are not those that {options.denoised} was "
             "made with; say --method=... --weights=..."
         )
-    return job
+    return job, error
 
 
 def after_denoising(job: Job, output: Path, target: str | None) -> Any:

@@ -4,12 +4,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from lightning_ras2s.pages.template import digits
 from lightning_ras2s.quality.assessment import Quality, Subject
 from lightning_ras2s.quality.noise import NoiseReport
+from lightning_ras2s.quality.removed import EDGES
 
 Trust = Literal["yes", "with care", "no", "not denoised"]
 NOISY = 100  # SNR below which denoising is worth while
 SHARED, GROWS = 0.2, 1.5  # noise that bands share; sigma of bright pixels over that of dark ones
+FOUND = 0.7  # of the area under the ROC curve, below which a search is no use
 TOO_MUCH = 1.3  # times the noise was taken
 
 
@@ -53,6 +56,8 @@ def _verdict(quality: Quality) -> tuple[Trust, str]:
         return "with care", (
             "Trust it for maps and spectra, but search for rare signals in the noisy scene."
         )
+    if kept is not None and kept.found_before.max() < FOUND:
+        return "yes", "Trust it for maps and spectra; rare signals are lost in the noise anyway."
     if kept is None:
         return "yes", "Trust it as far as the noise tells; weak signals were not tested."
     return "yes", "Trust it: noise was taken, and weak signals are found as before."
@@ -63,12 +68,12 @@ def _noise(quality: Quality) -> str:
     snr = quality.snr(before)
     worst = int(np.argmin(snr))
     text = (
-        f"Noise: half of the bands have a signal-to-noise ratio of {_number(np.median(snr))} or "
-        f"more; the worst is {name_of_band(subject, worst)} with {_number(snr[worst])}"
+        f"Noise: half of the bands have a signal-to-noise ratio of {digits(np.median(snr))} or "
+        f"more; the worst is {name_of_band(subject, worst)} with {digits(snr[worst])}"
     )
     if quality.after is not None:
         text += (
-            f", after denoising half have {_number(np.median(quality.snr(quality.after)))} or more"
+            f", after denoising half have {digits(np.median(quality.snr(quality.after)))} or more"
         )
     return f"{text}.{_kinds(before)}"
 
@@ -77,10 +82,10 @@ def _kinds(noise: NoiseReport) -> str:
     said = []
     for name, lines in (("columns", noise.striped_columns), ("rows", noise.striped_rows)):
         if (lines > 0).any():
-            said.append(f"{int((lines > 0).sum())} bands have striped {name}")
+            said.append(f"{_bands(lines > 0)} striped {name}")
     for name, lines in (("columns", noise.dead_columns), ("rows", noise.dead_rows)):
         if (lines > 0).any():
-            said.append(f"{int((lines > 0).sum())} have dead {name}")
+            said.append(f"{_bands(lines > 0)} dead {name}")
     if (share := float(noise.dead_share.mean())) > 1e-4:
         said.append(f"{100 * share:.2g} % of the values are dead or hot")
     if noise.shared > SHARED:
@@ -91,6 +96,11 @@ def _kinds(noise: NoiseReport) -> str:
     return f" {text[0].upper()}{text[1:]}." if said else ""
 
 
+def _bands(some: np.ndarray) -> str:
+    count = int(some.sum())
+    return f"{count} bands have" if count > 1 else "one band has"
+
+
 def _removed(quality: Quality) -> str:
     removed = quality.removed
     if removed is None:
@@ -98,9 +108,9 @@ def _removed(quality: Quality) -> str:
     of_noise = f"{100 * float(np.median(removed.of_noise)):.0f} % of the noise's size"
     if removed.holds_scene:
         signs = []
-        if removed.edges > 0.2:
+        if removed.edges > EDGES:
             signs.append(f"it is stronger at edges (correlation {removed.edges:.2f})")
-        if removed.survives > 1.5 and removed.averaged_alike > 0.2:
+        if removed.is_pictured:
             signs.append("a picture is left of it when the bands are averaged")
         return f"Taken: {of_noise}, and some of the scene: {', and '.join(signs)}."
     if not (removed.is_white_in_space and removed.is_white_in_spectrum):
@@ -141,12 +151,7 @@ def _sure(quality: Quality) -> str:
     worst = int(np.argmax(error))
     usual = float(np.median(error))
     return (
-        f"How sure: two of three values are within {_number(usual * subject.size)} of the truth "
+        f"How sure: two of three values are within {digits(usual * subject.size)} of the truth "
         f"({100 * usual:.2g} % of the range), in {name_of_band(subject, worst)} within "
-        f"{_number(error[worst] * subject.size)}."
+        f"{digits(error[worst] * subject.size)}."
     )
-
-
-def _number(value: float) -> str:
-    """Three digits."""
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

@@ -128,7 +128,7 @@ def _noise_plot(
     subject = quality.subject
     plot = figure(
         name="sigma",
-        title="noise (standard deviation in the file's units)",
+        y_axis_label="sigma",
         height=LOW,
         x_range=x_range,
         y_axis_type="log",
@@ -144,9 +144,9 @@ def _noise_plot(
     if subject.error is not None:
         curves[UNCERTAINTY] = subject.error
     looks = {
-        "noisy": ("noisy, spectral regression", COLOURS["noisy"], "solid"),
-        "denoised": ("denoised, homogeneous blocks", COLOURS["denoised"], "dotted"),
-        UNCERTAINTY: ("predicted error", COLOURS["denoised"], "solid"),
+        "noisy": ("noisy", COLOURS["noisy"], "solid"),
+        "denoised": ("denoised", COLOURS["denoised"], "dotted"),
+        UNCERTAINTY: ("± error", COLOURS["denoised"], "solid"),
     }
     for name, values in curves.items():
         shown = np.where(values > 0, subject.size * values, np.nan)[order]
@@ -157,7 +157,7 @@ def _noise_plot(
             line_width=1.5,
         )  # fmt: skip
     plot.add_layout(plot.legend[0], "above")
-    plot.legend.update(border_line_alpha=0, padding=0, margin=0, orientation="horizontal", ncols=2)
+    plot.legend.update(border_line_alpha=0, padding=0, margin=0, orientation="horizontal")
     plot.add_layout(cursor)
     plot.xgrid.visible = False
     return plot

@@ -57,6 +57,7 @@ def record_of(quality: Quality) -> dict[str, Any]:
             "auc_before": kept.found_before,
             "auc_after": kept.found_after,
             "share": kept.share,
+            "share_error": kept.share_error,
             "lost": kept.is_lost,
             "strength": kept.strength,
         },

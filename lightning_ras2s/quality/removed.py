@@ -52,13 +52,17 @@ class Removed:
         return not self.spectral.size or self.spectral[0] < ALIKE
 
     @property
-    def holds_scene(self) -> bool:
-        """Whether edges show in it, or a picture is left when the bands are averaged.
+    def is_pictured(self) -> bool:
+        """Whether a picture is left when the bands are averaged.
 
-        Noise that the bands share also survives averaging, but as noise, without a picture.
+        Noise that the bands share also survives that, but as noise.
         """
-        pictured = self.survives > SURVIVES and self.averaged_alike > PICTURED
-        return pictured or self.edges > EDGES
+        return self.survives > SURVIVES and self.averaged_alike > PICTURED
+
+    @property
+    def holds_scene(self) -> bool:
+        """Whether edges show in it, or a picture is left when the bands are averaged."""
+        return self.is_pictured or self.edges > EDGES
 
 
 def measure_removed(

@@ -6,14 +6,16 @@ loaded by 1e-3 of the mean variance.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 import torch
 from torch import Tensor
 
 DEPTHS = (0.01, 0.02, 0.05, 0.10, 0.15)
-PIXELS = 80  # at most, and at most one of a hundred
+PIXELS, ONE_OF = 80, 50  # at most, and at most one of so many
 LOAD = 1e-3
+CHANCE = 0.5
 LOST = 0.05  # of the area under the ROC curve: signals are no longer found as they were
 STRENGTHS = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 SEED = 0
@@ -33,6 +35,7 @@ class SignalKept:
         found_before: Area under the ROC curve of a matched filter, by depth; 0.5 is chance.
         found_after: The same after denoising.
         share: What is left of the absorptions, by depth; 1 is all.
+        share_error: Standard error of that, over the pixels.
         strength: The largest strength at which no depth is found worse by more than ``LOST``.
     """
 
@@ -43,12 +46,18 @@ class SignalKept:
     found_before: np.ndarray
     found_after: np.ndarray
     share: np.ndarray
+    share_error: np.ndarray
     strength: float
 
     @property
     def is_lost(self) -> np.ndarray:
         """Which depths are found worse by more than ``LOST``."""
-        return self.found_before - self.found_after > LOST
+        return is_lost(self.found_before, self.found_after)
+
+
+def is_lost(before: np.ndarray | float, after: np.ndarray | float) -> np.ndarray:
+    """Whether an area has fallen by more than ``LOST``; below that of chance there is none."""
+    return np.asarray(before) - np.maximum(after, CHANCE) > LOST
 
 
 def narrow_absorption(bands: int, centre: int) -> np.ndarray:
@@ -81,12 +90,12 @@ def measure_signal_kept(
     usable = np.ones(height * width, bool) if valid is None else valid.all(0).ravel()
     places = np.flatnonzero(usable)
     draw = np.random.default_rng(SEED)
-    pixels = draw.choice(places, min(PIXELS, max(1, len(places) // 100)), replace=False)
+    pixels = draw.choice(places, min(PIXELS, max(1, len(places) // ONE_OF)), replace=False)
     without = _taken(denoiser, noisy)
     scene = (noisy - without).reshape(bands, -1)
     signal = np.maximum(scene[:, pixels] - zero, 0)
     filtered = -(scene[:, usable].mean(1) - zero) * target
-    before, after, share = [], [], []
+    before, after, shares = [], [], []
     milder = [each for each in STRENGTHS if each < strength]
     for depth in DEPTHS:
         absorbed = np.zeros((bands, height * width), np.float32)
@@ -99,12 +108,12 @@ def measure_signal_kept(
 
         before.append(found(0.0))
         after.append(found(strength))
-        while before[-1] - after[-1] > LOST and milder and before[-1] - found(milder[0]) > LOST:
-            del milder[0]
+        if is_lost(before[-1], after[-1]):
+            loses = (bool(is_lost(before[-1], found(each))) for each in milder)
+            milder = milder[sum(takewhile(bool, loses)) :]
         left = (changed - noisy) - strength * (taken - without)
         left, whole = left.reshape(bands, -1)[:, pixels], absorbed[:, pixels]
-        share.append(float((left * whole).sum() / max((whole**2).sum(), 1e-20)))
-    is_lost = (np.subtract(before, after) > LOST).any()
+        shares.append((left * whole).sum(0) / max((whole**2).sum(0).mean(), 1e-20))
     return SignalKept(
         target,
         name,
@@ -112,8 +121,9 @@ def measure_signal_kept(
         len(pixels),
         np.array(before),
         np.array(after),
-        np.array(share),
-        next(iter(milder), 0.0) if is_lost else strength,
+        np.mean(shares, 1),
+        np.std(shares, 1) / np.sqrt(len(pixels)),
+        next(iter(milder), 0.0) if is_lost(np.array(before), np.array(after)).any() else strength,
     )
 
 

@@ -28,7 +28,11 @@ def denoised_now(source: Source, done: DenoisedScene, job: Job, output: Path) ->
 
 
 def of_files(
-    source: Source, scene: PreparedScene, denoised: Source | None, job: Job | None
+    source: Source,
+    scene: PreparedScene,
+    denoised: Source | None,
+    job: Job | None,
+    error: np.ndarray | None,
 ) -> Subject:
     """The scene of a file, and what became of it in another one.
 
@@ -37,6 +41,7 @@ def of_files(
         scene: Its scene.
         denoised: The denoised file, of the same shape.
         job: The method that made it, if that is known.
+        error: What it predicted of each band, in the units of the file, likewise.
     """
     facts = _facts(source, scene)
     low, size = facts["low"], facts["size"]
@@ -57,6 +62,8 @@ def of_files(
             there = finite if there is None else there & finite
         return Part(noisy, clean, there)
 
+    if error is not None:
+        error = error / size if len(error) == len(scene.used) else None
     if denoised is None or job is None:
         return Subject(
             **facts, read=read, denoised=None if denoised is None else denoised.path.name
@@ -69,6 +76,7 @@ def of_files(
         method=method_record(job),
         denoiser=made.denoise,
         strength=job.strength,
+        error=error,
     )
 
 

@@ -427,7 +427,7 @@ def test_a_disk_that_is_too_small_is_asked_before(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     assert main([str(path), "-o", str(tmp_path / "b.npy")]) == 2
     told = capsys.readouterr().err
-    assert "needs 56.8 kB and 1.0 kB are free; make room, or write it to another disk" in told
+    assert "needs 67.3 kB and 1.0 kB are free; make room, or write it to another disk" in told
     assert [p.name for p in tmp_path.iterdir()] == ["a.npy"]
 
 
@@ -447,9 +447,11 @@ def test_a_folder_is_denoised_file_by_file_and_a_damaged_one_stops_nothing(tmp_p
     told = capsys.readouterr()
     assert [line.split("]")[0] for line in told.out.splitlines()] == ["[1/3", "[2/3"]
     assert "c.img: 100 bytes" in told.err
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.hdr", "a.img", "b.npy"]
+    pages = [f"{name}.quality.{kind}" for name in "ab" for kind in ("html", "json")]
+    there = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert there == sorted(["a.hdr", "a.img", "b.npy", *pages])
     pattern = str(tmp_path / "in" / "*.npy")
-    assert main([pattern, "-o", str(tmp_path / "more"), "--method=median"]) == 0
+    assert main([pattern, "-o", str(tmp_path / "more"), "--method=median", "--no-page"]) == 0
     assert [p.name for p in (tmp_path / "more").iterdir()] == ["b.npy"]
 
 
