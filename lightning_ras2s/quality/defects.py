@@ -1,6 +1,7 @@
 """What is no noise of every value, but a defect: dead lines and pixels, stripes."""
 
 import math
+import warnings
 
 import numpy as np
 
@@ -57,25 +58,74 @@ def _crowds(band: np.ndarray, there: np.ndarray) -> list[float]:
     return found if len(found) <= MOST_CROWDS else []
 
 
-def line_offsets(residual: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Medians along the lines of an axis, kept as such; their RMS in sigmas; which stand out."""
-    profile = np.median(residual, axis, keepdims=True)
-    bands, length = len(residual), residual.shape[axis]
+def find_stripes(
+    cube: np.ndarray, residual: np.ndarray, axis: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Offsets of whole lines, which two looks find.
+
+    Where few bands have them, they stand out of what the other bands predict. Where all have, the
+    others predict them, too; but they differ from the lines beside, and from band to band.
+
+    Args:
+        cube: [B, H, W].
+        residual: What the other bands do not predict of it; NaN where nothing counts.
+        axis: 1 for columns, 2 for rows.
+
+    Returns:
+        The offsets, 0 where there is none, with ``axis`` of length 1; the striping index [B], their
+        RMS in sigmas; and how many there are, [B].
+    """
+    profile, stands_out = line_offsets(residual, axis)
+    details = np.where(np.isnan(residual), np.nan, _unlike_neighbours(cube, 3 - axis))
+    beside, differs = line_offsets(details, axis, firm=7, across_bands=True)
+    offsets = np.where(differs, beside, np.where(stands_out, profile, 0))
     sigma = _sigma_of(residual)
-    error = 1.2533 * sigma / math.sqrt(length)  # of a median
-    lines = profile.reshape(bands, -1)
+    error = _error_of_median(residual, axis)
+    power = (np.where(differs, beside, profile) ** 2).mean((1, 2)) - error**2
+    return offsets, np.sqrt(np.maximum(power, 0)) / sigma, (offsets != 0).sum((1, 2))
+
+
+def line_offsets(
+    residual: np.ndarray, axis: int, firm: float = 5, across_bands: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The medians along lines, and which of them chance and their like do not explain.
+
+    Args:
+        residual: [B, H, W]; NaN where nothing counts.
+        axis: That of the medians; it has length 1 in what comes back.
+        firm: How many standard errors a line must be off.
+        across_bands: Of the medians, only what neighbouring bands do not have.
+    """
+    profile = np.nan_to_num(median(residual, axis, keepdims=True))
+    error = _error_of_median(residual, axis)
+    if across_bands:
+        profile, error = _unlike_neighbours(profile, 0), error * math.sqrt(1.25)
+    lines = profile.reshape(len(profile), -1)
     scatter = spread(lines - np.median(lines, 1, keepdims=True))
     excess = np.sqrt(np.maximum(0, scatter**2 - 1.2 * error**2))
-    limit = np.maximum(5 * error + 5 * excess, LIGHT)
-    beyond = np.maximum(0, (lines**2).mean(1) - error**2)
-    found = np.abs(profile) > limit[:, None, None]
-    return profile, np.sqrt(beyond) / sigma, found
+    limit = np.maximum(firm * (error + excess), LIGHT)
+    return profile, np.abs(profile) > limit[:, None, None]
+
+
+def _unlike_neighbours(values: np.ndarray, axis: int) -> np.ndarray:
+    """Less the median of the two on either side along an axis; 0 if there are too few."""
+    count = values.shape[axis]
+    if count < 5:
+        return np.zeros_like(values)
+    order = np.arange(-2, count + 2)
+    order = np.minimum(np.abs(order), 2 * (count - 1) - order)
+    beside = [values.take(order[2 + step :][:count], axis) for step in (-2, -1, 1, 2)]
+    return values - np.median(beside, 0)
+
+
+def _error_of_median(residual: np.ndarray, axis: int) -> np.ndarray:
+    return 1.2533 * _sigma_of(residual) / math.sqrt(residual.shape[axis])
 
 
 def _sigma_of(residual: np.ndarray) -> np.ndarray:
     """Of residuals [B, H, W], of which most may be 0, as those of counts are."""
     values = residual.reshape(len(residual), -1)
-    least = 0.2 * np.sqrt((values**2).mean(1))
+    least = 0.2 * np.sqrt(np.nanmean(values**2, 1))
     return np.maximum(spread(values), np.maximum(least, LEAST))
 
 
@@ -90,4 +140,13 @@ def stand_out(residual: np.ndarray) -> np.ndarray:
 
 def spread(values: np.ndarray) -> np.ndarray:
     """1.4826 times the median size along the last axis."""
-    return 1.4826 * np.median(np.abs(values), -1)
+    return 1.4826 * median(np.abs(values), -1)
+
+
+def median(values: np.ndarray, axis: int, keepdims: bool = False) -> np.ndarray:
+    """Without what is NaN; NaN where nothing else is."""
+    if not np.isnan(values).any():
+        return np.median(values, axis, keepdims=keepdims)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # lines of NaN alone
+        return np.nanmedian(values, axis, keepdims=keepdims)

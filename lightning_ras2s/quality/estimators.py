@@ -26,31 +26,33 @@ ROUNDS = 30  # of factor analysis
 class Regression:
     """Each band's regression on the others."""
 
-    residual: np.ndarray  # [B, P], as large as the noise would be if nothing were fitted
+    residual: np.ndarray  # [B, H, W], as large as the noise would be if nothing were fitted
     covariance: np.ndarray  # [B, B]
     variance: np.ndarray  # [B] of the residual
     pixels: int
 
     @classmethod
-    def of(cls, values: np.ndarray) -> "Regression":
-        """Of bands [B, P]."""
-        pixels = values.shape[1]
+    def of(cls, cube: np.ndarray, usable: np.ndarray) -> "Regression":
+        """Of a cube [B, H, W] at its usable pixels, [H, W] bool; elsewhere there is no residual."""
+        values, pixels = cube[:, usable], int(usable.sum())
         centred = values - values.mean(1, keepdims=True)
         gram = centred @ centred.T
         weights, fitted = _weights(gram, pixels)
         variance = np.einsum("ij,jk,ik->i", weights, gram, weights) / np.maximum(pixels - fitted, 1)
         residual = weights @ centred
         residual *= np.sqrt(pixels / np.maximum(pixels - fitted, 1))[:, None]
-        return cls(residual, gram / pixels, np.maximum(variance, LEAST**2), pixels)
+        image = np.full(cube.shape, np.nan)
+        image[:, usable] = residual
+        return cls(image, gram / pixels, np.maximum(variance, LEAST**2), pixels)
 
-    def noise(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, int]:
+    def noise(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Sigma [B], the eigenvalues in its units, and how many are above the noise."""
         if len(self.covariance) < FEWEST:
             return np.full(len(self.covariance), np.nan), np.ones(0), 0
         own = _factor_analysis(self.covariance, self.variance, self.pixels)
-        details = _finest(self.residual.reshape(shape)) ** 2 - (self.variance - own)
+        details = _finest(self.residual) ** 2 - (self.variance - own)
         details = np.maximum(details, 0.1 * own)
-        is_scene = (details < 0.9 * own) & (own > (2 * LIGHT) ** 2)
+        is_scene = (own - details > 0.1 * (own + self.variance)) & (own > (2 * LIGHT) ** 2)
         sigma = np.sqrt(np.where(is_scene, details, own))
         scale = 1 / np.sqrt(own)
         values = np.linalg.eigvalsh(self.covariance * scale[:, None] * scale)[::-1]
@@ -101,23 +103,35 @@ def _finest(residual: np.ndarray) -> np.ndarray:
     return spread(((near - far - residual[:, :-1, 1:]) / 2).reshape(len(residual), -1))
 
 
-def by_blocks(cube: np.ndarray) -> np.ndarray:
-    """Sigma [B], by the standard deviations of blocks around a plane: the densest of them."""
-    bands, height, width = cube.shape
-    down, across = height // BLOCK, width // BLOCK
-    if down * across < 4:
+def by_blocks(cube: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Sigma [B], by the standard deviations of blocks around a plane: the densest of them.
+
+    Args:
+        cube: [B, H, W].
+        usable: [H, W] bool; blocks that hold other pixels are left out.
+    """
+    bands = len(cube)
+    whole = _blocks(usable[None])[0].all(1)
+    if whole.sum() < 4:
         return np.full(bands, np.nan)
-    whole = cube[:, : down * BLOCK, : across * BLOCK]
-    blocks = whole.reshape(bands, down, BLOCK, across, BLOCK).swapaxes(2, 3)
+    blocks = _blocks(cube)[:, whole]
     slopes = np.indices((BLOCK, BLOCK)).reshape(2, -1)
     plane = np.linalg.qr(np.stack([np.ones(BLOCK**2), *slopes], 1))[0]
     found = np.empty(bands)
     for number, band in enumerate(blocks):
-        values = band.reshape(-1, BLOCK**2)
-        rest = values - values @ plane @ plane.T
+        rest = band - band @ plane @ plane.T
         deviations = np.sort(np.sqrt((rest**2).sum(1) / (BLOCK**2 - 3)))
         some = max(3, len(deviations) // 4)
         logs = np.log(np.maximum(deviations, LEAST))
         start = np.argmin(logs[some - 1 :] - logs[: len(logs) - some + 1])
         found[number] = np.median(deviations[start : start + some])
     return found
+
+
+def _blocks(cube: np.ndarray) -> np.ndarray:
+    """The whole blocks of each band, [B, N, BLOCK^2]."""
+    bands, height, width = cube.shape
+    down, across = height // BLOCK, width // BLOCK
+    whole = cube[:, : down * BLOCK, : across * BLOCK]
+    blocks = whole.reshape(bands, down, BLOCK, across, BLOCK).swapaxes(2, 3)
+    return blocks.reshape(bands, down * across, BLOCK**2)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_ras2s.inference.scaling import fill_band
-from lightning_ras2s.quality.defects import LEAST, find_dead, line_offsets, spread, stand_out
+from lightning_ras2s.quality.defects import LEAST, find_dead, find_stripes, spread, stand_out
 from lightning_ras2s.quality.estimators import FEWEST, Regression, by_blocks
 
 APART = 4  # bands, and how much less alike they are if noise is shared
@@ -77,46 +77,46 @@ def measure_noise(cube: np.ndarray, valid: np.ndarray | None = None) -> NoiseRep
         cube: [B, H, W] floating, its range 0 to 1, finite.
         valid: [B, H, W] bool, values that count.
     """
-    shape, bands = cube.shape, len(cube)
-    there = np.ones(shape, bool) if valid is None else valid.copy()
+    bands = len(cube)
+    there = np.ones(cube.shape, bool) if valid is None else valid.copy()
+    usable = np.asarray(there.all(0))
+    if not usable.any():
+        usable = np.ones(cube.shape[1:], bool)
     dead_columns, dead_rows, dead_pixels = (np.zeros(bands, int) for _ in range(3))
-    filled = np.empty(shape)
+    filled = np.empty(cube.shape)
     for number, band in enumerate(cube):
-        columns, rows, spikes = find_dead(band, there[number])
-        dead_columns[number], dead_rows[number] = columns.sum(), rows.sum()
+        lines, across, spikes = find_dead(band, there[number])
+        dead_columns[number], dead_rows[number] = lines.sum(), across.sum()
         dead_pixels[number] = spikes.sum()
-        there[number] &= ~(spikes | columns | rows[:, None])
+        there[number] &= ~(spikes | lines | across[:, None])
         filled[number] = fill_band(band, there[number]) if there[number].any() else 0
-    blocks = by_blocks(filled)
-    regression = Regression.of(filled.reshape(bands, -1))
-    offsets = {axis: line_offsets(regression.residual.reshape(shape), axis) for axis in (1, 2)}
-    striped = sum(
-        np.where(found, profile, 0).repeat(shape[axis], axis)
-        for axis, (profile, _, found) in offsets.items()
-    )
-    residual = regression.residual.reshape(shape) - striped
+    blocks = by_blocks(filled, usable)
+    regression = Regression.of(filled, usable)
+    columns, column_index, column_count = find_stripes(filled, regression.residual, 1)
+    rows, row_index, row_count = find_stripes(filled, regression.residual, 2)
+    residual = regression.residual - columns - rows
     outliers = stand_out(residual) & there
     dead_pixels += outliers.sum((1, 2))
     if bands >= FEWEST:  # once more, without what would spoil the other bands' prediction
-        cleaned = filled - striped - np.where(outliers, residual, 0)
-        regression = Regression.of(cleaned.reshape(bands, -1))
-        residual = regression.residual.reshape(shape)
-    spectral, eigenvalues, dimensions = regression.noise(shape)
+        cleaned = filled - columns - rows - np.where(outliers, residual, 0)
+        regression = Regression.of(cleaned, usable)
+        residual = regression.residual
+    spectral, eigenvalues, dimensions = regression.noise()
+    there &= usable
     brightness, by_brightness = _by_brightness(filled - residual, residual, there)
-    (columns, column_index, is_column), (rows, row_index, is_row) = offsets[1], offsets[2]
     return NoiseReport(
         spectral,
         blocks,
-        filled.mean((1, 2)),
+        filled[:, usable].mean(1),
         column_index,
         row_index,
-        is_column.sum((1, 2)),
-        is_row.sum((1, 2)),
+        column_count,
+        row_count,
         dead_columns,
         dead_rows,
         dead_pixels,
         dead_pixels / cube[0].size,
-        _shared(filled),
+        _shared(np.where(usable, filled, np.nan)),
         brightness,
         by_brightness,
         eigenvalues,
@@ -131,6 +131,9 @@ def _shared(cube: np.ndarray) -> float:
         return 0.0
     details = cube[:, :-1, :-1] + cube[:, 1:, 1:] - cube[:, 1:, :-1] - cube[:, :-1, 1:]
     details = details.reshape(bands, -1)
+    details = details[:, ~np.isnan(details[0])]
+    if not details.size:
+        return 0.0
     details = np.clip(details / np.maximum(spread(details), LEAST)[:, None], -4, 4)
     details /= np.sqrt((details**2).mean(1, keepdims=True)).clip(LEAST)
     alike = [np.median((details[lag:] * details[:-lag]).mean(1)) for lag in (1, APART)]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_ras2s.quality.defects import LEAST, spread
+from lightning_ras2s.quality.defects import LEAST, line_offsets, spread
 from lightning_ras2s.quality.noise import NoiseReport
 
 LAGS = 8  # pixels, or bands
@@ -81,7 +81,8 @@ def measure_removed(
     if valid is not None:
         removed[~valid] = 0
     for axis in (1, 2):
-        removed -= np.median(removed, axis, keepdims=True)
+        profile, found = line_offsets(removed, axis)
+        removed -= np.where(found, profile, 0)
     bands = len(removed)
     size = np.maximum(spread(removed.reshape(bands, -1)), LEAST)
     white = removed / size[:, None, None]
