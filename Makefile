@@ -17,6 +17,7 @@ export RAS2S_RESUME := $(value RESUME)
 export RAS2S_FILE := $(value FILE)
 export RAS2S_INPUT := $(value INPUT)
 export RAS2S_OUTPUT := $(value OUTPUT)
+export RAS2S_DENOISED := $(value DENOISED)
 export RAS2S_RUN := $(value RUN)
 
 # A Chromium for the pages: the system's, else playwright's own, else Debian's.
@@ -25,7 +26,7 @@ BROWSER = $(INTERPRETER) -m pip install --quiet --constraint constraints.txt --e
 	|| $(INTERPRETER) -m playwright install --with-deps chromium \
 	|| { apt-get update && apt-get install --yes chromium; }; }
 
-.PHONY: help env train evaluate denoise export table methods data info report dashboard sweep figures benchmark test test-browser test-faults test-files test-slow test-wheel test-oldest lint clean
+.PHONY: help env train evaluate denoise quality export table methods data info report dashboard sweep figures benchmark test test-browser test-faults test-files test-slow test-wheel test-oldest lint clean
 
 help: ## lists all commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -48,6 +49,10 @@ evaluate: $(INSTALLED) ## tests weights under all noise cases: CKPT=best.ckpt, o
 denoise: $(INSTALLED) ## denoises a file: INPUT=scene.hdr OUTPUT=clean.hdr [METHOD=ras2s+s] [CKPT=best.ckpt] [ARGS="--strength=0.8"]
 	@test -n "$$RAS2S_INPUT" -a -n "$$RAS2S_OUTPUT" || { echo 'error: say which file, and where to: make denoise INPUT=scene.hdr OUTPUT=clean.hdr' >&2; exit 2; }
 	@$(RAS2S) denoise "$$RAS2S_INPUT" --output="$$RAS2S_OUTPUT" $(if $(METHOD),--method='$(METHOD)') $(if $(CKPT),--weights="$$RAS2S_CKPT") $(ARGS)
+
+quality: $(INSTALLED) ## tells how noisy a scene is, and whether to trust what was made of it: INPUT=scene.hdr [DENOISED=clean.hdr]
+	@test -n "$$RAS2S_INPUT" || { echo 'error: say which scene: make quality INPUT=scene.hdr DENOISED=clean.hdr' >&2; exit 2; }
+	@$(RAS2S) quality "$$RAS2S_INPUT" $(if $(DENOISED),"$$RAS2S_DENOISED") $(ARGS)
 
 methods: $(INSTALLED) ## lists the denoisers that there are
 	@$(RAS2S) methods

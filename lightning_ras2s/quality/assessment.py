@@ -16,8 +16,8 @@ from lightning_ras2s.quality.signal_kept import (
     narrow_absorption,
 )
 
-MOST = 2**24  # values that are measured; of larger scenes, strips of rows are
-STRIP = 32  # rows
+MOST = 2**22  # values that are measured; of a larger scene, a part is
+RUNS = 4  # of rows, and of columns, that are in that part
 SIDE = 64  # pixels of the part into which weak signals are put
 
 
@@ -72,7 +72,7 @@ class Quality:
 
     Attributes:
         subject: The scene.
-        rows: How many of its rows were measured.
+        measured: How many of its rows and columns were measured.
         before: Its noise.
         after: The noise of the denoised scene; None if there is none, as are the others.
         removed: What was removed.
@@ -80,7 +80,7 @@ class Quality:
     """
 
     subject: Subject
-    rows: int
+    measured: tuple[int, int]
     before: NoiseReport
     after: NoiseReport | None
     removed: Removed | None
@@ -120,27 +120,42 @@ def assess(subject: Subject, target: tuple[np.ndarray, str] | None = None) -> Qu
         signal_kept = measure_signal_kept(
             part.noisy, subject.denoiser, *target, zero, strength, part.valid
         )
-    return Quality(subject, noisy.shape[1], before, after, removed, signal_kept)
+    _, height, width = noisy.shape
+    return Quality(subject, (height, width), before, after, removed, signal_kept)
 
 
 def _measured(subject: Subject) -> Part:
-    """All of a scene, or strips of it."""
+    """All of a scene; of a large one some runs of rows, crossed with runs of columns."""
     bands, height, width = subject.shape
-    everything = slice(None)
-    if bands * height * width <= MOST:
-        return subject.read(everything, everything)
-    count = max(1, MOST // (bands * width * STRIP))
-    starts = np.linspace(0, max(0, height - STRIP), count).astype(int)
-    parts = [subject.read(slice(start, start + STRIP), everything) for start in starts]
-    if all(part.valid is None for part in parts):
-        valid = None
-    else:
-        valid = np.concatenate(
-            [np.ones(p.noisy.shape, bool) if p.valid is None else p.valid for p in parts], 1
-        )
-    noisy = np.concatenate([part.noisy for part in parts], 1)
-    denoised = [part.denoised for part in parts if part.denoised is not None]
-    return Part(noisy, np.concatenate(denoised, 1) if denoised else None, valid)
+    share = min(1.0, (MOST / (bands * height * width)) ** 0.5)
+    rows, columns = _runs(height, share), _runs(width, share)
+    parts = [[subject.read(down, across) for across in columns] for down in rows]
+    if len(rows) == len(columns) == 1:
+        return parts[0][0]
+
+    def joined(number: int) -> np.ndarray:
+        return np.concatenate([np.concatenate([p[number] for p in row], 2) for row in parts], 1)
+
+    whole = [part for row in parts for part in row]
+    parts = [
+        [p._replace(valid=np.ones(p.noisy.shape, bool)) if p.valid is None else p for p in row]
+        for row in parts
+    ]
+    return Part(
+        joined(0),
+        None if whole[0].denoised is None else joined(1),
+        None if all(part.valid is None for part in whole) else joined(2),
+    )
+
+
+def _runs(length: int, share: float) -> list[slice]:
+    """Evenly spaced runs that make up a share of a side."""
+    if share == 1:
+        return [slice(0, length)]
+    count = max(1, min(RUNS, int(share * length) // 8))
+    size = max(1, int(share * length) // count)
+    starts = np.linspace(0, length - size, count).astype(int)
+    return [slice(start, start + size) for start in starts]
 
 
 def _signal_window(subject: Subject) -> tuple[slice, slice]:

@@ -8,7 +8,7 @@ import numpy as np
 FAR = 6  # sigmas, that a value must be off to be dead
 ALONE = 3  # times as far off as its neighbouring bands
 LINE = 0.9  # share of a line's values that are one and the same if it is dead
-MANY, MOST_CROWDS = 0.002, 4  # share of a band that one number has if it is dead; such numbers
+MANY, MOST_CROWDS = 0.01, 4  # share of a band that one number has if it is dead; such numbers
 LIGHT = 0.002  # of the range: stripes weaker than this are not reported
 LEAST = 1e-6  # of the range
 
@@ -114,8 +114,12 @@ def _unlike_neighbours(values: np.ndarray, axis: int) -> np.ndarray:
         return np.zeros_like(values)
     order = np.arange(-2, count + 2)
     order = np.minimum(np.abs(order), 2 * (count - 1) - order)
-    beside = [values.take(order[2 + step :][:count], axis) for step in (-2, -1, 1, 2)]
-    return values - np.median(beside, 0)
+    a, b, c, d = (values.take(order[2 + step :][:count], axis) for step in (-2, -1, 1, 2))
+    low, high = (
+        np.minimum(np.minimum(a, b), np.minimum(c, d)),
+        np.maximum(np.maximum(a, b), np.maximum(c, d)),
+    )
+    return values - (a + b + c + d - low - high) / 2  # the mean of the two in the middle
 
 
 def _error_of_median(residual: np.ndarray, axis: int) -> np.ndarray:

@@ -13,7 +13,8 @@ Trust = Literal["yes", "with care", "no", "not denoised"]
 NOISY = 100  # SNR below which denoising is worth while
 SHARED, GROWS = 0.2, 1.5  # noise that bands share; sigma of bright pixels over that of dark ones
 FOUND = 0.7  # of the area under the ROC curve, below which a search is no use
-TOO_MUCH = 1.3  # times the noise was taken
+TOO_MUCH, HARDLY = 1.3, 0.2  # times the noise was taken
+LITTLE = 0.01  # of the signal
 
 
 class Findings(NamedTuple):
@@ -46,8 +47,16 @@ def _verdict(quality: Quality) -> tuple[Trust, str]:
         snr = float(np.median(quality.snr(quality.before)))
         worth = "denoising is worth while" if snr < NOISY else "there is little to denoise"
         return "not denoised", f"Not denoised yet: {worth}, by the noise that was found."
+    if float(np.median(removed.of_noise)) < HARDLY:
+        return "yes", "Trust it: there was little noise, and hardly anything was taken."
     too_much = float(np.median(removed.of_noise)) > TOO_MUCH
+    share = _of_signal(quality)
     lost = kept is not None and bool(kept.is_lost.any())
+    if (removed.holds_scene or too_much) and share < LITTLE:
+        return "with care", (
+            f"Trust it, but there was little to take ({_percent(share)} of the signal), and some "
+            "of that was the scene."
+        )
     if removed.holds_scene and (too_much or not removed.is_white_in_space):
         return "no", "Do not trust it: part of the scene went with the noise."
     if removed.holds_scene or too_much:
@@ -96,6 +105,18 @@ def _kinds(noise: NoiseReport) -> str:
     return f" {text[0].upper()}{text[1:]}." if said else ""
 
 
+def _of_signal(quality: Quality) -> float:
+    """How large what was removed is, of the signal; median over the bands."""
+    assert quality.removed is not None
+    subject = quality.subject
+    signal = np.abs(quality.before.signal + subject.low / subject.size)
+    return float(np.median(quality.removed.sigma / np.maximum(signal, 1e-6)))
+
+
+def _percent(share: float) -> str:
+    return f"{digits(100 * share)} %"
+
+
 def _bands(some: np.ndarray) -> str:
     count = int(some.sum())
     return f"{count} bands have" if count > 1 else "one band has"
@@ -105,7 +126,10 @@ def _removed(quality: Quality) -> str:
     removed = quality.removed
     if removed is None:
         return "Taken: nothing yet."
-    of_noise = f"{100 * float(np.median(removed.of_noise)):.0f} % of the noise's size"
+    share = f"{_percent(_of_signal(quality))} of the signal"
+    if float(np.median(removed.of_noise)) < HARDLY:
+        return f"Taken: hardly anything, {share}."
+    of_noise = f"{share}, {100 * float(np.median(removed.of_noise)):.0f} % of the noise"
     if removed.holds_scene:
         signs = []
         if removed.edges > EDGES:

@@ -26,7 +26,7 @@ def record_of(quality: Quality) -> dict[str, Any]:
         "denoised": subject.denoised,
         "method": subject.method,
         "shape": subject.shape,
-        "rows_measured": quality.rows,
+        "measured": quality.measured,
         "range": [subject.low, subject.low + subject.size],
         "bands": {"number": subject.bands, "wavelength_nm": subject.wavelengths},
         "trust": found.trust,
