@@ -86,14 +86,33 @@ class Quality:
     removed: Removed | None
     signal_kept: SignalKept | None
 
-    def snr(self, noise: NoiseReport) -> np.ndarray:
+    @property
+    def sigma_after(self) -> np.ndarray | None:
+        """The noise of the denoised bands, [B]: the predicted error; else by blocks, at most sigma.
+
+        What other bands predict of a denoised one says nothing: it is made of few dimensions.
+        """
+        if self.subject.error is not None or self.after is None:
+            return self.subject.error
+        return np.fmin(self.after.blocks, self.before.sigma)
+
+    @property
+    def snr(self) -> np.ndarray:
         """Mean over sigma of each band, [B]; the mean is that of the file's numbers."""
-        return snr_of(self.subject, noise)
+        return snr_of(self.subject, self.before, self.before.sigma)
+
+    @property
+    def snr_after(self) -> np.ndarray | None:
+        """The same after denoising."""
+        sigma = self.sigma_after
+        if self.after is None or sigma is None:
+            return None
+        return snr_of(self.subject, self.after, sigma)
 
 
-def snr_of(subject: Subject, noise: NoiseReport) -> np.ndarray:
+def snr_of(subject: Subject, noise: NoiseReport, sigma: np.ndarray) -> np.ndarray:
     """See `Quality.snr`."""
-    return (noise.signal + subject.low / subject.size) / np.maximum(noise.sigma, LEAST)
+    return (noise.signal + subject.low / subject.size) / np.maximum(sigma, LEAST)
 
 
 def assess(subject: Subject, target: tuple[np.ndarray, str] | None = None) -> Quality:
@@ -112,7 +131,7 @@ def assess(subject: Subject, target: tuple[np.ndarray, str] | None = None) -> Qu
     if subject.denoiser is not None and min(subject.shape[1:]) >= 8:
         part = subject.read(*_signal_window(subject))
         if target is None:
-            order = np.argsort(snr_of(subject, before))
+            order = np.argsort(snr_of(subject, before, before.sigma))
             centre = int(order[len(order) // 2])
             at = f"band {subject.bands[centre]}"
             target = narrow_absorption(len(order), centre), f"a narrow absorption at {at}"

@@ -44,7 +44,7 @@ def name_of_band(subject: Subject, place: int) -> str:
 def _verdict(quality: Quality) -> tuple[Trust, str]:
     removed, kept = quality.removed, quality.signal_kept
     if removed is None:
-        snr = float(np.median(quality.snr(quality.before)))
+        snr = float(np.median(quality.snr))
         worth = "denoising is worth while" if snr < NOISY else "there is little to denoise"
         return "not denoised", f"Not denoised yet: {worth}, by the noise that was found."
     if float(np.median(removed.of_noise)) < HARDLY:
@@ -74,16 +74,14 @@ def _verdict(quality: Quality) -> tuple[Trust, str]:
 
 def _noise(quality: Quality) -> str:
     before, subject = quality.before, quality.subject
-    snr = quality.snr(before)
+    snr, after = quality.snr, quality.snr_after
     worst = int(np.argmin(snr))
     text = (
         f"Noise: half of the bands have a signal-to-noise ratio of {digits(np.median(snr))} or "
         f"more; the worst is {name_of_band(subject, worst)} with {digits(snr[worst])}"
     )
-    if quality.after is not None:
-        text += (
-            f", after denoising half have {digits(np.median(quality.snr(quality.after)))} or more"
-        )
+    if after is not None:
+        text += f", after denoising half have {digits(np.median(after))} or more"
     return f"{text}.{_kinds(before)}"
 
 

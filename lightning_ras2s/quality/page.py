@@ -103,7 +103,7 @@ def _html(
         for model in group:
             document.add_root(model)
     document.js_on_event(DocumentReady, on_ready)
-    snr = quality.snr(quality.before)
+    snr = quality.snr
     values = {
         "quality": quality,
         "trust": trust,
@@ -114,7 +114,7 @@ def _html(
         else None,
         "worst": [(name_of_band(subject, place), place) for place in np.argsort(snr)[:WORST]],
         "snr": snr,
-        "snr_after": None if quality.after is None else quality.snr(quality.after),
+        "snr_after": quality.snr_after,
     }
     return file_html(
         document, INLINE, title, template=find_template("quality.html"), template_variables=values
@@ -124,7 +124,7 @@ def _html(
 def _noise_plot(
     quality: Quality, bands: ColumnDataSource, x_range: Any, cursor: Span, x_label: str
 ) -> figure:
-    """The noise before and after, and the error, in the units of the file, over the bands."""
+    """The noise before and after, in the units of the file, over the bands."""
     subject = quality.subject
     plot = figure(
         name="sigma",
@@ -139,23 +139,13 @@ def _noise_plot(
     )
     order = np.asarray(bands.data["band"])
     curves = {"noisy": quality.before.sigma}
-    if quality.after is not None:
-        curves["denoised"] = quality.after.blocks
-    if subject.error is not None:
-        curves[UNCERTAINTY] = subject.error
-    looks = {
-        "noisy": ("noisy", COLOURS["noisy"], "solid"),
-        "denoised": ("denoised", COLOURS["denoised"], "dotted"),
-        UNCERTAINTY: ("± error", COLOURS["denoised"], "solid"),
-    }
+    if quality.sigma_after is not None:
+        curves["denoised"] = quality.sigma_after
     for name, values in curves.items():
         shown = np.where(values > 0, subject.size * values, np.nan)[order]
         bands.add(shown, f"sigma_{name}")
-        legend, colour, dash = looks[name]
-        plot.line(
-            "x", f"sigma_{name}", source=bands, color=colour, line_dash=dash, legend_label=legend,
-            line_width=1.5,
-        )  # fmt: skip
+        look = {"color": COLOURS[name], "legend_label": name, "line_width": 1.5}
+        plot.line("x", f"sigma_{name}", source=bands, **look)
     plot.add_layout(plot.legend[0], "above")
     plot.legend.update(border_line_alpha=0, padding=0, margin=0, orientation="horizontal")
     plot.add_layout(cursor)

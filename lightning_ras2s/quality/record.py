@@ -32,8 +32,9 @@ def record_of(quality: Quality) -> dict[str, Any]:
         "trust": found.trust,
         "findings": found.lines,
         "notes": subject.notes,
-        "noise_before": _noise(quality.before, quality),
-        "noise_after": None if quality.after is None else _noise(quality.after, quality),
+        "noise_before": _noise(quality.before, quality, quality.before.sigma, quality.snr),
+        "noise_after": quality.after
+        and _noise(quality.after, quality, quality.sigma_after, quality.snr_after),
         "removed": removed
         and {
             "sigma": removed.sigma * subject.size,
@@ -68,11 +69,10 @@ def record_of(quality: Quality) -> dict[str, Any]:
     return _plain(record)
 
 
-def _noise(noise: NoiseReport, quality: Quality) -> dict[str, Any]:
+def _noise(noise: NoiseReport, quality: Quality, sigma: Any, snr: Any) -> dict[str, Any]:
     subject = quality.subject
-    snr = quality.snr(noise)
     return {
-        "sigma": noise.sigma * subject.size,
+        "sigma": sigma * subject.size,
         "sigma_spectral_regression": noise.spectral * subject.size,
         "sigma_homogeneous_blocks": noise.blocks * subject.size,
         "snr": snr,

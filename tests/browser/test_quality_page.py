@@ -91,7 +91,7 @@ def test_the_noise_is_drawn_over_the_bands_and_the_worst_are_listed(page, folder
     record = json.loads((folder / "clean.quality.json").read_text())
     drawn = page.column("bands", "sigma_noisy")
     np.testing.assert_allclose(drawn, record["noise_before"]["sigma"], rtol=1e-4)
-    drawn = page.column("bands", "sigma_uncertainty")
+    drawn = page.column("bands", "sigma_denoised")
     np.testing.assert_allclose(drawn, record["uncertainty"]["standard_error"], rtol=1e-4)
     rows = page.page.locator("#noise tbody tr td:first-child").all_inner_texts()
     assert [row.split()[1] for row in rows] == [str(b) for b in record["noise_before"]["ranked"]][
