@@ -6,6 +6,7 @@ import numpy as np
 
 from lightning_ras2s.pages.template import digits
 from lightning_ras2s.quality.assessment import Quality, Subject
+from lightning_ras2s.quality.defects import LEAST
 from lightning_ras2s.quality.noise import NoiseReport
 from lightning_ras2s.quality.removed import EDGES
 
@@ -49,6 +50,11 @@ def _verdict(quality: Quality) -> tuple[Trust, str]:
         return "not denoised", f"Not denoised yet: {worth}, by the noise that was found."
     if float(np.median(removed.of_noise)) < HARDLY:
         return "yes", "Trust it: there was little noise, and hardly anything was taken."
+    error = quality.subject.error
+    if error is not None and float(np.median(error / np.maximum(quality.before.sigma, LEAST))) > 1:
+        return "with care", (
+            "Better take the scene as it was: its noise is less than what denoising may err by."
+        )
     too_much = float(np.median(removed.of_noise)) > TOO_MUCH
     share = _of_signal(quality)
     lost = kept is not None and bool(kept.is_lost.any())
