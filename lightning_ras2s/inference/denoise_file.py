@@ -131,7 +131,10 @@ def denoise_file(path: str | PathLike[str], output: str | PathLike[str], job: Jo
             if job.uncertainty is not None:
                 _write_error(done, source, job.uncertainty)
             if job.then is not None:
-                job.then(source, done)
+                try:
+                    job.then(source, done)
+                finally:
+                    parts.close()  # the output is whole: there is nothing to go on with
         return Outcome(output, [*source.notes, *scene.notes], tiles)
 
 

@@ -112,7 +112,7 @@ class Quality:
 
 def snr_of(subject: Subject, noise: NoiseReport, sigma: np.ndarray) -> np.ndarray:
     """See `Quality.snr`."""
-    return (noise.signal + subject.low / subject.size) / np.maximum(sigma, LEAST)
+    return np.abs(noise.signal + subject.low / subject.size) / np.maximum(sigma, LEAST)
 
 
 def assess(subject: Subject, target: tuple[np.ndarray, str] | None = None) -> Quality:

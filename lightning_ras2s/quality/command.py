@@ -160,8 +160,13 @@ def after_denoising(job: Job, output: Path, target: str | None) -> Any:
     """
 
     def then(source: Source, done: DenoisedScene) -> None:
-        quality = _assessed(denoised_now(source, done, job, output), target)
-        write_page(quality, page_of(output))
+        try:
+            quality = _assessed(denoised_now(source, done, job, output), target)
+            write_page(quality, page_of(output))
+        except (ValueError, OSError) as error:
+            raise DataError(
+                f"{output}: is written, but its page is not ({error}); --no-page leaves it out"
+            ) from error
 
     return then
 

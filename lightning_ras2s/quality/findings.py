@@ -46,9 +46,15 @@ def _verdict(quality: Quality) -> tuple[Trust, str]:
     removed, kept = quality.removed, quality.signal_kept
     if removed is None:
         snr = float(np.median(quality.snr))
+        if not np.isfinite(snr):
+            return "not denoised", "Not denoised yet, and too small to tell its noise."
         worth = "denoising is worth while" if snr < NOISY else "there is little to denoise"
         return "not denoised", f"Not denoised yet: {worth}, by the noise that was found."
+    if not np.isfinite(quality.snr).all():
+        return "with care", "The scene is too small to tell whether to trust it."
     if float(np.median(removed.of_noise)) < HARDLY:
+        if float(np.median(quality.snr)) < NOISY:
+            return "with care", "It is noisy still: hardly anything was taken."
         return "yes", "Trust it: there was little noise, and hardly anything was taken."
     error = quality.subject.error
     if error is not None and float(np.median(error / np.maximum(quality.before.sigma, LEAST))) > 1:
@@ -81,6 +87,8 @@ def _verdict(quality: Quality) -> tuple[Trust, str]:
 def _noise(quality: Quality) -> str:
     before, subject = quality.before, quality.subject
     snr, after = quality.snr, quality.snr_after
+    if not np.isfinite(snr).all():
+        return "Noise: the scene is too small to tell."
     worst = int(np.argmin(snr))
     text = (
         f"Noise: half of the bands have a signal-to-noise ratio of {digits(np.median(snr))} or "

@@ -14,7 +14,7 @@ from torch import Tensor
 
 DEPTHS = (0.01, 0.02, 0.05, 0.10, 0.15)
 PIXELS, ONE_OF = 80, 50  # at most, and at most one of so many
-LOAD = 1e-3
+LOAD, LEAST = 1e-3, 1e-12
 CHANCE = 0.5
 LOST = 0.05  # of the area under the ROC curve: signals are no longer found as they were
 STRENGTHS = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
@@ -141,7 +141,7 @@ def found_by_matched_filter(
     values = cube.reshape(len(cube), -1).astype(np.float64)
     values -= values[:, usable].mean(1, keepdims=True)
     covariance = values[:, usable] @ values[:, usable].T / usable.sum()
-    load = LOAD * covariance.trace() / len(cube)
+    load = max(LOAD * covariance.trace() / len(cube), LEAST)
     scores = np.linalg.solve(covariance + load * np.eye(len(cube)), target) @ values
     holds = np.zeros(len(usable), bool)
     holds[pixels] = True

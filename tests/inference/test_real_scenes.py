@@ -16,6 +16,7 @@ from lightning_ras2s import denoise, load_network
 from lightning_ras2s.inference.subspace import refine
 from lightning_ras2s.inference.whole_cubes import refined_by
 from lightning_ras2s.methods import METHODS
+from lightning_ras2s.quality.noise import measure_noise
 from tests.golden import GOLDEN, OFFICIAL_WEIGHTS
 
 torch.set_num_threads(2)
@@ -211,3 +212,55 @@ def test_refined_weak_signals_are_found_no_less_and_kept_nearly_as_well():
     _, found_alone, found_refined, kept_alone, kept_refined = np.mean(list(table.values()), 0)
     assert found_refined >= found_alone
     assert kept_refined >= kept_alone - 0.02
+
+
+# ---------------------------------------------------------------------------------------- quality
+
+
+@pytest.mark.parametrize("case", [*FIVE, "gaussian2.55", "gaussian7.65"])
+def test_two_of_three_errors_lie_within_the_predicted_standard_error(case):
+    """Over the five scenes 68 %, give or take 8; with a seed that no factor was measured with."""
+    shares = []
+    for name in SCENES:
+        clean = scene(name)
+        noisy = add_noise(clean, case, 8)
+        refined, learned = refined_by(METHODS["ras2s"], noisy, denoised_by_network(noisy))
+        error = learned.uncertainty.standard_error().view_as(clean)
+        used = noisy.flatten(1).std(1) > 0
+        shares.append(((refined - clean).abs() <= error)[used].float().mean().item())
+    print(case, np.round(shares, 2), np.mean(shares).round(3))  # noqa: T201
+    assert 0.60 <= np.mean(shares) <= 0.76
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_sigma_is_right_for_every_band(name):
+    """To 10 % under noniid noise, to 20 % where it is light; the scene's own noise counts."""
+    clean = scene(name).numpy()
+    own = measure_noise(clean)
+    for case, tolerance in (("noniid", 0.1), ("gaussian0.51", 0.2), ("gaussian0.765", 0.2)):
+        noisy = add_noise(clean, case, 7)
+        added = (noisy - clean).std((1, 2))
+        found = measure_noise(noisy).spectral
+        least, most = added, np.hypot(added, own.spectral)
+        wrong = (found < (1 - tolerance) * least) | (found > (1 + tolerance) * most)
+        print(name, case, np.round([(found / least).min(), (found / most).max()], 3), wrong.sum())  # noqa: T201
+        if case == "noniid":
+            assert not wrong.any()
+        assert wrong.mean() < 0.03  # the own noise is an estimate itself
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_no_stripe_is_reported_on_a_clean_scene_and_more_on_a_more_striped_one(name):
+    clean = scene(name).numpy()
+    none = measure_noise(clean)
+    assert none.striped_columns.sum() == none.striped_rows.sum() == 0
+    noisy = add_noise(clean, "gaussian2.55", 7)
+    stripes = add_noise(clean, "stripe", 7) - add_noise(clean, "noniid", 7)
+    indices, counts = [], []
+    for strength in (0.05, 0.1, 0.2, 0.4, 0.8):
+        found = measure_noise((noisy + strength * stripes).astype(np.float32))
+        indices.append(found.column_stripes.mean())
+        counts.append(found.striped_columns.sum())
+    print(name, np.round(indices, 3), counts)  # noqa: T201
+    assert (np.diff(indices) > 0).all()
+    assert counts[0] < counts[-1]

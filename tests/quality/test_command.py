@@ -229,6 +229,37 @@ def test_a_denoising_says_beforehand_what_cannot_be(folder, tmp_path, capsys, mo
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("shape", "line"),
+    [
+        ((1, 5, 5), "too small"),
+        ((3, 8, 9), "It is noisy still"),
+        ((12, 1, 30), "It is noisy still"),
+        ((60, 9, 7), "It is noisy still"),
+    ],
+)
+def test_small_scenes_have_a_verdict_too(tmp_path, capsys, shape, line):
+    put(tmp_path / "a.npy", np.random.default_rng(0).random(shape, np.float32))
+    args = [str(tmp_path / "a.npy"), "-o", str(tmp_path / "b.npy"), "--method=identity"]
+    assert denoise(args) == 0
+    assert line in record(tmp_path / "b.quality.json")["findings"][0]
+    assert quality([str(tmp_path / "a.npy")]) == 0
+
+
+def test_a_page_that_cannot_be_made_leaves_the_denoised_file(folder, tmp_path, capsys, monkeypatch):
+    def fail(quality):
+        raise ValueError("no such colour")
+
+    monkeypatch.setattr(page, "quality_page", fail)
+    args = [str(folder / "noisy.hdr"), "-o", str(tmp_path / "a.npy"), "--method=identity"]
+    assert denoise(args) == 2
+    told = capsys.readouterr().err
+    assert "a.npy: is written, but its page is not (no such colour); --no-page" in told
+    np.testing.assert_array_equal(numbers(tmp_path / "a.npy"), numbers(folder / "noisy.hdr"))
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_a_record_of_another_version_is_refused(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"version": VERSION + 1}))
     with pytest.raises(DataError, match=f"is of version {VERSION + 1}"):
