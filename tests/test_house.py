@@ -206,3 +206,12 @@ def test_make_info_tells_what_a_file_is_taken_for(tmp_path):
     result = make("info", f"FILE={tmp_path}/a $cube.npy")
     assert "5 bands x 20 rows x 30 columns" in result.stdout
     assert make("info").returncode == 2
+
+
+@needs_make
+def test_make_quality_tells_the_noise_of_a_scene(tmp_path):
+    np.save(tmp_path / "a $cube.npy", np.random.default_rng(0).random((5, 20, 30)))
+    result = make("quality", f"INPUT={tmp_path}/a $cube.npy")
+    assert "Noise: half of the bands have" in result.stdout
+    assert (tmp_path / "a $cube.quality.html").exists()
+    assert make("quality").returncode == 2

@@ -185,6 +185,7 @@ def peak(bands, gradient_checkpointing, path):
     return living.peak
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
