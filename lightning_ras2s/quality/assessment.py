@@ -16,7 +16,7 @@ from lightning_ras2s.quality.signal_kept import (
     narrow_absorption,
 )
 
-MOST = 5 * 2**20  # values that are measured; of a larger scene, a part is
+MOST = 9 * 2**19  # values that are measured; of a larger scene, a part is
 RUNS = 4  # of rows, and of columns, that are in that part
 SIDE = 64  # pixels of the part into which weak signals are put
 

@@ -76,7 +76,9 @@ def find_stripes(
         RMS in sigmas; and how many there are, [B].
     """
     profile, stands_out = line_offsets(residual, axis)
-    details = np.where(np.isnan(residual), np.nan, _unlike_neighbours(cube, 3 - axis))
+    details = np.where(
+        np.isnan(residual), np.nan, _unlike_neighbours(cube.astype(np.float32), 3 - axis)
+    )
     beside, differs = line_offsets(details, axis, firm=7, across_bands=True)
     offsets = np.where(differs, beside, np.where(stands_out, profile, 0))
     sigma = _sigma_of(residual)
