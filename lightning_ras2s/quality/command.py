@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def parser() -> argparse.ArgumentParser:
         "--method", help="what made it, for the test of weak signals; noted by ras2s denoise"
     )
     made.add_argument("--weights", help="a checkpoint of the method; ours by default")
-    made.add_argument("--strength", type=float, default=1.0, help="at which it was denoised")
+    made.add_argument(
+        "--strength", type=float, help="at which the method denoised it; 1 if not said"
+    )
     made.add_argument("--target", help="a spectrum to look for: wavelength (nm) and value a line")
     made.add_argument("-o", "--output", help="NAME of the page; by default of the (denoised) file")
     made.add_argument("--key", help="variable of a .mat, .h5 or .npz file")
@@ -91,8 +94,8 @@ def assess_files(options: argparse.Namespace) -> tuple[Quality, Path]:
     scale = scale_of(options.scale)
     subject_name = Path(options.denoised or options.scene)
     page = page_of(Path(options.output) if options.output else subject_name)
-    with open_scene(options.scene, options.key, options.axes) as source:
-        denoised = None if options.denoised is None else open_scene(options.denoised)
+    second = open_scene(options.denoised) if options.denoised else nullcontext()
+    with open_scene(options.scene, options.key, options.axes) as source, second as denoised:
         if denoised is not None and denoised.shape != source.shape:
             raise DataError(
                 f"{options.denoised}: has {denoised.shape} bands, height and width, and "
@@ -111,8 +114,6 @@ def assess_files(options: argparse.Namespace) -> tuple[Quality, Path]:
             write_page(quality, page)
         finally:
             parts.close()
-            if denoised is not None:
-                denoised.close()
     return quality, page
 
 
@@ -126,6 +127,10 @@ def _job(options: argparse.Namespace) -> tuple[Job | None, np.ndarray | None]:
     from lightning_ras2s.methods import find
 
     method, weights, strength = options.method, options.weights, options.strength
+    if method is None and (weights is not None or strength is not None):
+        raise ValueError("--weights and --strength are of a method: say which (--method=ras2s+s)")
+    if strength is not None and not 0 <= strength <= 1:
+        raise ValueError(f"--strength={strength}; give a share from 0 to 1")
     made: dict[str, Any] = {}
     error = None
     if method is None:
@@ -138,7 +143,7 @@ def _job(options: argparse.Namespace) -> tuple[Job | None, np.ndarray | None]:
         if record["uncertainty"] is not None:
             error = np.array(record["uncertainty"]["standard_error"], np.float64)
     devices = devices_of(options.device) if options.device else (default_device(),)
-    job = make_job(find(method), weights, devices, strength=strength)
+    job = make_job(find(method), weights, devices, strength=1.0 if strength is None else strength)
     if made and job.identity != made["identity"].split(" ")[0]:
         raise DataError(
             f"{weights or 'the weights of the package'}: are not those that {options.denoised} was "

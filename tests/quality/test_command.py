@@ -199,6 +199,8 @@ def test_stripes_along_rows_are_told_as_the_file_has_them(tmp_path):
         (["noisy.hdr", "small.npy"], "give the file that was made of it"),
         (["noisy.hdr", "clean.hdr", "--method=nonsense"], "unknown method"),
         (["noisy.hdr", "clean.hdr", "--target=none.txt"], "no such file of a spectrum"),
+        (["noisy.hdr", "clean.hdr", "--strength=0.5"], "say which (--method"),
+        (["noisy.hdr", "clean.hdr", "--method=median", "--strength=2"], "a share from 0 to 1"),
         (["noisy.hdr", "--scale", "5", "1"], "give the lowest and the highest value"),
     ],
 )
