@@ -18,6 +18,7 @@ from datamodules.file_facts import FileFacts, Georeference
 from datamodules.scene import DataError
 from datamodules.windows import open_scene
 from lightning_ras2s import denoise
+from lightning_ras2s.inference import denoise_file as denoise_module
 from lightning_ras2s.inference.command import main
 from lightning_ras2s.inference.denoise import devices_of, make_job
 from lightning_ras2s.inference.denoise_file import denoise_file
@@ -481,6 +482,7 @@ from pathlib import Path
 import torch
 from dataclasses import replace
 from lightning_ras2s.inference.denoise import make_job
+from lightning_ras2s.inference import denoise_file as denoise_module
 from lightning_ras2s.inference.denoise_file import denoise_file
 from lightning_ras2s.methods import find
 torch.set_num_threads(2)
@@ -595,3 +597,86 @@ def test_the_disk_takes_no_more_than_was_asked_for(tmp_path, monkeypatch, method
         monkeypatch.setattr(PartFolder, name, function)
     denoise_file(path, tmp_path / "b.npy", job(method, tile=tile))
     assert 0.3 * asked[0] < most[0] <= asked[0]
+
+
+# What became of a scene
+
+
+def looked_at(path, output, **options):
+    """What ``then`` sees, and copies of it."""
+    seen = []
+
+    def look(source, done):
+        rows, columns = slice(3, 20), slice(5, 30)
+        error = None if done.learned is None else done.standard_error(rows, columns)
+        whole = None if done.learned is None else done.standard_error(slice(None), slice(None))
+        seen.append((*done.read(rows, columns)[:2], error, whole))
+
+    denoise_file(path, output, job(scale=(0.0, 1.0), then=look, **options))
+    return seen[0]
+
+
+def test_windows_of_a_denoised_scene_lie_as_in_the_file_turned_or_not(tmp_path):
+    noisy = scene_of(12) + 0.05 * np.random.default_rng(0).standard_normal((12, 40, 44))
+    noisy = noisy.astype(np.float32)
+    put(tmp_path / "a.npy", noisy)
+    part = np.s_[:, 3:20, 5:30]
+    for direction in ("columns", "rows"):
+        output = tmp_path / f"{direction}.npy"
+        seen = looked_at(tmp_path / "a.npy", output, method="median+s", direction=direction)
+        window, clean, error, whole = seen
+        np.testing.assert_allclose(window, noisy[part], atol=1e-6)
+        np.testing.assert_allclose(clean, numbers(output)[part], atol=1e-6)
+        np.testing.assert_allclose(error, whole[part], rtol=1e-5)
+        assert whole.shape == noisy.shape
+
+
+def test_a_method_sees_a_cube_as_it_sees_the_scene(tmp_path):
+    """Lines run along columns there, also where the file has them along rows."""
+    put(tmp_path / "a.npy", scene_of(4))
+    cube = torch.rand(4, 5, 7)
+
+    def ramp_along_rows(noisy):
+        return noisy + torch.arange(float(noisy.shape[2]))[:, None]
+
+    def look(source, done):
+        torch.testing.assert_close(done.denoise(cube), cube + torch.arange(7.0))
+
+    turned = replace(job(direction="rows", then=look), denoiser=ramp_along_rows)
+    denoise_file(tmp_path / "a.npy", tmp_path / "b.npy", turned)
+
+
+def test_at_a_lower_strength_the_error_holds_what_is_left_of_the_noise(tmp_path):
+    noisy = scene_of(20) + 0.1 * np.random.default_rng(0).standard_normal((20, 40, 44))
+    put(tmp_path / "a.npy", noisy.astype(np.float32))
+    whole, half, none = (
+        looked_at(tmp_path / "a.npy", tmp_path / f"{s}.npy", method="median+s", strength=s)[3]
+        for s in (1.0, 0.5, 0.0)
+    )
+    np.testing.assert_allclose(np.median(none), 0.1, rtol=0.1)
+    np.testing.assert_allclose(half, np.hypot(whole, none) / 2, rtol=1e-4)
+
+
+def test_an_uncertainty_is_the_same_after_a_stop_in_the_writing(tmp_path, monkeypatch):
+    noisy = scene_of(12) + 0.05 * np.random.default_rng(0).standard_normal((12, 40, 44))
+    put(tmp_path / "a.npy", noisy.astype(np.float32))
+
+    def run(name):
+        file = tmp_path / f"{name}_error.npy"
+        denoise_file(
+            tmp_path / "a.npy", tmp_path / f"{name}.npy", job("median+s", uncertainty=file)
+        )
+        return numbers(file), numbers(tmp_path / f"{name}.npy")
+
+    whole = run("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(denoise_module, "_write", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run("stopped")
+    again = run("stopped")
+    np.testing.assert_array_equal(again[0], whole[0])
+    np.testing.assert_array_equal(again[1], whole[1])
+
+
+def stopped(*_):
+    raise KeyboardInterrupt

@@ -81,3 +81,16 @@ def test_of_nothing_nothing_is_said(clean):
     assert not removed.holds_scene
     assert removed.is_white_in_space
     assert (removed.sigma == 0).all()
+
+
+def test_what_replaces_dead_values_is_no_scene_that_was_taken(clean):
+    noisy = clean + 0.3 * white(clean.shape)
+    dead = np.random.default_rng(1).random(clean.shape) < 0.3
+    dead[::2] = False  # every other band is whole
+    noisy[dead] = 0
+    before = measure_noise(noisy)
+    assert before.is_whole[::2].all()
+    assert not before.is_whole[1::2].any()
+    removed = measure_removed(noisy, clean, before)
+    assert removed.survives == pytest.approx(1, abs=0.15)
+    assert not removed.holds_scene
