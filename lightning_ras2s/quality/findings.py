@@ -6,7 +6,6 @@ import numpy as np
 
 from lightning_ras2s.pages.template import digits
 from lightning_ras2s.quality.assessment import Quality, Subject
-from lightning_ras2s.quality.defects import LEAST
 from lightning_ras2s.quality.noise import NoiseReport
 from lightning_ras2s.quality.removed import EDGES
 
@@ -57,9 +56,11 @@ def _verdict(quality: Quality) -> tuple[Trust, str]:
             return "with care", "It is noisy still: hardly anything was taken."
         return "yes", "Trust it: there was little noise, and hardly anything was taken."
     error = quality.subject.error
-    if error is not None and float(np.median(error / np.maximum(quality.before.sigma, LEAST))) > 1:
+    worse = 0 if error is None else int((error > quality.before.sigma).sum())
+    if worse > len(quality.snr) / 2:
         return "with care", (
-            "Better take the scene as it was: its noise is less than what denoising may err by."
+            f"Better take the scene as it was: in {worse} of {len(quality.snr)} bands its noise is "
+            "less than what denoising may err by."
         )
     too_much = float(np.median(removed.of_noise)) > TOO_MUCH
     share = _of_signal(quality)
