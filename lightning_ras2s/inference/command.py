@@ -17,7 +17,8 @@ from lightning_ras2s.inference.denoise_file import Job, denoise_file
 from lightning_ras2s.inference.prepared_scene import FileScale
 from lightning_ras2s.inference.whole_cubes import both_ways, with_mirrored_bands
 from lightning_ras2s.methods import find
-from lightning_ras2s.quality.command import after_denoising, page_of
+from lightning_ras2s.quality.files import after_denoising, page_of
+from lightning_ras2s.quality.target import read_table
 
 MISTAKES = (DataError, ValueError, FileNotFoundError, NotADirectoryError)
 
@@ -117,6 +118,8 @@ def _job(options: argparse.Namespace) -> Job:
         raise ValueError(f"--mirrored-bands={options.mirrored_bands}; give at least 0")
     if options.target and options.no_page:
         raise ValueError("--target is for the page, which --no-page leaves out")
+    if options.target:
+        read_table(Path(options.target))  # told before anything is denoised
     job = make_job(
         find(options.method),
         options.weights,

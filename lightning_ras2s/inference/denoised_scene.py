@@ -31,13 +31,11 @@ class DenoisedScene:
 
     def read(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The noisy scene, the denoised one, and where the noisy one holds measurements."""
-        noisy, result = (self.scene.window(each, rows, columns) for each in self._cubes())
+        both = self.scene.noisy, self.result
+        noisy, result = (self.scene.window(each, rows, columns) for each in both)
         valid = self.scene.valid()
         there = None if valid is None else self.scene.window(valid, rows, columns)
         return noisy, noisy - self.strength * (noisy - result), there
-
-    def _cubes(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.scene.noisy, self.result
 
     def denoise(self, cube: Tensor) -> Tensor:
         """What the method makes of a cube [B, H, W] that lies as the file has it."""

@@ -342,9 +342,9 @@ def _give_back(scene: Cubes, fit: _Fit, noise: Noise, outside: float) -> tuple[T
 class Uncertainty:
     """The predicted standard error of every value of a refined cube, made when it is asked for.
 
-    Its square is what a Wiener filter expects of the smoothed coefficients, twice over, as what the
-    subspace lacks is as large again; what was given back from outside; noise that was put back; and
-    what is the same for a band. The factors are measured, on five scenes under nine noises.
+    Its square is what a Wiener filter expects of the smoothed coefficients, times a factor for what
+    the subspace lacks; what was given back from outside; noise that was put back; and what is the
+    same for a band. The factors are measured, on five scenes under nine noises.
     """
 
     scene: Cubes

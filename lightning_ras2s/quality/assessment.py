@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lightning_ras2s.quality.defects import LEAST
-from lightning_ras2s.quality.noise import NoiseReport, measure_noise
+from lightning_ras2s.quality.noise import NoiseReport, measure_noise, usable_pixels
 from lightning_ras2s.quality.removed import Removed, measure_removed
 from lightning_ras2s.quality.signal_kept import (
     Denoiser,
@@ -190,6 +190,6 @@ def _signal_window(subject: Subject) -> tuple[slice, slice]:
             windows.append((slice(top, top + SIDE), slice(left, left + SIDE)))
     for window in windows:
         valid = subject.read(*window).valid
-        if valid is None or valid.all(0).mean() > 0.5:
+        if valid is None or usable_pixels(valid).mean() > 0.5:
             return window
     return windows[0]

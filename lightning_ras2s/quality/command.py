@@ -1,4 +1,4 @@
-"""The command behind `ras2s quality`, and what `ras2s denoise` does after each scene."""
+"""The command behind `ras2s quality`."""
 
 import argparse
 import sys
@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.atomic_write import atomic_write
 from datamodules.scene import DataError
-from datamodules.windows import Source, open_scene
+from datamodules.windows import open_scene
+from lightning_ras2s.cli import fail
+from lightning_ras2s.inference.command import MISTAKES, scale_of
+from lightning_ras2s.inference.denoise import default_device, devices_of, make_job
 from lightning_ras2s.inference.denoise_file import Job
-from lightning_ras2s.inference.denoised_scene import DenoisedScene
 from lightning_ras2s.inference.part_folder import PartFolder
 from lightning_ras2s.inference.prepared_scene import PreparedScene
-from lightning_ras2s.quality.assessment import Quality, Subject, assess
+from lightning_ras2s.methods import find
+from lightning_ras2s.quality.assessment import Quality
+from lightning_ras2s.quality.files import assess_for, page_of, record_path, write_page
 from lightning_ras2s.quality.findings import findings
-from lightning_ras2s.quality.record import read_record, write_record
-from lightning_ras2s.quality.subjects import denoised_now, of_files
-from lightning_ras2s.quality.target import read_target
-
-MISTAKES = (DataError, ValueError, FileNotFoundError, NotADirectoryError)
+from lightning_ras2s.quality.record import read_record
+from lightning_ras2s.quality.subjects import of_files
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,8 +69,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         quality, page = assess_files(options)
     except MISTAKES as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-        return 2
+        return fail(" ".join(str(error).split()), 2)
     for note in quality.subject.notes:
         print(f"{options.scene}: {note}", file=sys.stderr)  # noqa: T201
     for line in findings(quality).lines:
@@ -89,8 +88,6 @@ def assess_files(options: argparse.Namespace) -> tuple[Quality, Path]:
         DataError: If a file cannot be read, or the two do not fit together.
         ValueError: If the method or the scale is none.
     """
-    from lightning_ras2s.inference.command import scale_of
-
     scale = scale_of(options.scale)
     subject_name = Path(options.denoised or options.scene)
     page = page_of(Path(options.output) if options.output else subject_name)
@@ -110,7 +107,7 @@ def assess_files(options: argparse.Namespace) -> tuple[Quality, Path]:
                 source, parts, scale, options.direction, options.nodata, lambda *_: None
             )
             subject = of_files(source, scene, denoised, job, error)
-            quality = _assessed(subject, options.target)
+            quality = assess_for(subject, source, options.target)
             write_page(quality, page)
         finally:
             parts.close()
@@ -123,9 +120,6 @@ def _job(options: argparse.Namespace) -> tuple[Job | None, np.ndarray | None]:
     Returns:
         The method, and the error of each band that it predicted; None where nothing is known.
     """
-    from lightning_ras2s.inference.denoise import default_device, devices_of, make_job
-    from lightning_ras2s.methods import find
-
     method, weights, strength = options.method, options.weights, options.strength
     if method is None and (weights is not None or strength is not None):
         raise ValueError("--weights and --strength are of a method: say which (--method=ras2s+s)")
@@ -150,63 +144,6 @@ def _job(options: argparse.Namespace) -> tuple[Job | None, np.ndarray | None]:
             "made with; say --method=... --weights=..."
         )
     return job, error
-
-
-def after_denoising(job: Job, output: Path, target: str | None) -> Any:
-    """What a denoising does at its end: it assesses the scene and writes the page.
-
-    Args:
-        job: How it is denoised.
-        output: The denoised file.
-        target: The file of a spectrum to look for.
-
-    Returns:
-        For ``Job.then``.
-    """
-
-    def then(source: Source, done: DenoisedScene) -> None:
-        try:
-            quality = _assessed(denoised_now(source, done, job, output), target)
-            write_page(quality, page_of(output))
-        except (ValueError, OSError) as error:
-            raise DataError(
-                f"{output}: is written, but its page is not ({error}); --no-page leaves it out"
-            ) from error
-
-    return then
-
-
-def _assessed(subject: Subject, target: str | None) -> Quality:
-    if target is None:
-        return assess(subject)
-    return assess(subject, read_target(target, subject.wavelengths, len(subject.bands)))
-
-
-def write_page(quality: Quality, page: Path) -> None:
-    """Writes the page, and the record beside it."""
-    from lightning_ras2s.quality.page import quality_page
-
-    try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        write_record(quality, record_path(page))
-        text = quality_page(quality)
-        with atomic_write(page) as aside:
-            aside.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DataError(
-            f"{page}: cannot be written ({error.strerror or error}); choose another --output"
-        ) from error
-
-
-def page_of(file: Path) -> Path:
-    """The page of a file: NAME.quality.html."""
-    name = file.name.removesuffix(".html").removesuffix(".quality")
-    return file.with_name(f"{Path(name).stem if file.suffix != '.html' else name}.quality.html")
-
-
-def record_path(page: Path) -> Path:
-    """The record beside a page."""
-    return page.with_suffix(".json")
 
 
 if __name__ == "__main__":

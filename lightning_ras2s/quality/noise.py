@@ -79,9 +79,7 @@ def measure_noise(cube: np.ndarray, valid: np.ndarray | None = None) -> NoiseRep
     """
     bands = len(cube)
     there = np.ones(cube.shape, bool) if valid is None else valid.copy()
-    usable = np.asarray(there.all(0))
-    if not usable.any():
-        usable = np.ones(cube.shape[1:], bool)
+    usable = usable_pixels(there)
     dead_columns, dead_rows, dead_pixels = (np.zeros(bands, int) for _ in range(3))
     filled = np.empty(cube.shape)
     for number, band in enumerate(cube):
@@ -122,6 +120,12 @@ def measure_noise(cube: np.ndarray, valid: np.ndarray | None = None) -> NoiseRep
         eigenvalues,
         dimensions,
     )
+
+
+def usable_pixels(valid: np.ndarray) -> np.ndarray:
+    """Pixels [H, W] of which all bands count; where these are few, of which any does."""
+    whole, some = np.asarray(valid.all(0)), np.asarray(valid.any(0))
+    return whole if 2 * whole.sum() >= some.sum() else some
 
 
 def _shared(cube: np.ndarray) -> float:

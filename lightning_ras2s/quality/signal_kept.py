@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_ras2s.quality.noise import usable_pixels
+
 DEPTHS = (0.01, 0.02, 0.05, 0.10, 0.15)
 PIXELS, ONE_OF = 80, 50  # at most, and at most one of so many
 LOAD, LEAST = 1e-3, 1e-12
@@ -84,10 +86,10 @@ def measure_signal_kept(
         name: What the target is.
         zero: What is no signal at all, on the scale of the scene.
         strength: Share of what the denoiser takes that is taken.
-        valid: [B, H, W] bool; only pixels of which all bands count are used.
+        valid: [B, H, W] bool; only pixels that `usable_pixels` finds are used.
     """
     bands, height, width = noisy.shape
-    usable = np.ones(height * width, bool) if valid is None else valid.all(0).ravel()
+    usable = np.ones(height * width, bool) if valid is None else usable_pixels(valid).ravel()
     places = np.flatnonzero(usable)
     draw = np.random.default_rng(SEED)
     pixels = draw.choice(places, min(PIXELS, max(1, len(places) // ONE_OF)), replace=False)

@@ -12,7 +12,10 @@ LEAST = 1e-6
 
 
 def read_target(
-    path: str | PathLike[str], wavelengths: np.ndarray | None, bands: int
+    path: str | PathLike[str],
+    wavelengths: np.ndarray | None,
+    bands: int,
+    used: np.ndarray | None = None,
 ) -> tuple[np.ndarray, str]:
     """Reads a spectrum, and finds how much of each band it absorbs.
 
@@ -24,16 +27,17 @@ def read_target(
             doi:10.1029/JB089iB07p06329).
         wavelengths: Band centres in nm, [B], or None.
         bands: B.
+        used: Numbers of the bands that are asked for, [U]; all otherwise.
 
     Returns:
-        The absorption, [B] in 0..1, 1 at its deepest; and what was taken for what.
+        The absorption of these, in 0..1, 1 at its deepest; and what was taken for what.
 
     Raises:
         DataError: If there is no such file, it is no table of numbers, the scene lacks wavelengths,
             or nothing is absorbed within the bands.
     """
     path = Path(path)
-    table, header = _table(path)
+    table, header = read_table(path)
     is_absorption = any(word in header.lower() for word in ABSORPTION)
     if table.shape[1] == 1:
         if len(table) != bands:
@@ -55,6 +59,7 @@ def read_target(
         where = where * (1000 if where.max() < 100 else 1)  # um
         spectrum = _absorption(where, spectrum, is_absorption)
         values = np.interp(wavelengths, where, spectrum, left=0, right=0)
+    values = values if used is None else values[used]
     deepest = values.max()
     if not deepest > LEAST:
         raise DataError(f"{path}: absorbs nothing within the bands of the scene")
@@ -62,8 +67,12 @@ def read_target(
     return np.maximum(values, 0) / deepest, f"{path.name}, taken for a spectrum of {kind}"
 
 
-def _table(path: Path) -> tuple[np.ndarray, str]:
-    """Its numbers, a row each, and the words before them."""
+def read_table(path: Path) -> tuple[np.ndarray, str]:
+    """The numbers of a file, a row each, and the words before them.
+
+    Raises:
+        DataError: If there is no such file, or it is no table of numbers.
+    """
     try:
         if path.suffix.lower() == ".npy":
             values, header = np.load(path, allow_pickle=False), ""

@@ -222,6 +222,8 @@ def test_a_denoising_says_beforehand_what_cannot_be(folder, tmp_path, capsys, mo
     assert "Median predicts no error; choose --method=median+s" in capsys.readouterr().err
     assert denoise(["noisy.hdr", *out, "--target=t.txt", "--no-page"]) == 2
     assert "--target is for the page" in capsys.readouterr().err
+    assert denoise(["noisy.hdr", *out, "--target=none.txt"]) == 2
+    assert "none.txt: no such file of a spectrum" in capsys.readouterr().err
     (tmp_path / "two").mkdir()
     for name in ("a.npy", "a.hdr"):
         put(tmp_path / "two" / name, np.random.default_rng(0).random((4, 9, 9), np.float32))

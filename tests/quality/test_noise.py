@@ -144,6 +144,16 @@ def test_what_does_not_count_changes_nothing(clean):
     np.testing.assert_allclose(found.sigma, 0.02, rtol=0.15)
 
 
+def test_a_value_that_is_missing_here_and_there_spoils_nothing(clean):
+    """No pixel has all of its bands."""
+    noisy = clean + 0.02 * white()
+    valid = np.random.default_rng(4).random(noisy.shape) > 0.08
+    assert not valid.all(0).mean() > 0.05
+    noisy[~valid] = clean.mean()
+    found = measure_noise(noisy, valid)
+    np.testing.assert_allclose(np.median(found.sigma), 0.02, rtol=0.15)
+
+
 def test_small_and_flat_scenes_have_a_report_too():
     for shape in ((2, 30, 30), (60, 6, 7), (3, 1, 40), (5, 16, 16)):
         assert np.isfinite(measure_noise(np.zeros(shape, np.float32)).dimensions)

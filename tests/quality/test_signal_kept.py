@@ -104,6 +104,14 @@ def test_invalid_pixels_get_no_signal_and_are_not_searched(noisy):
     assert kept.found_before[-1] == pytest.approx(below.found_before[-1], abs=0.1)
 
 
+def test_a_scene_without_a_whole_pixel_is_tested_too(noisy):
+    valid = np.random.default_rng(0).random(noisy.shape) > 0.3
+    assert not valid.all(0).any()
+    kept = measure_signal_kept(noisy, lambda cube: cube, narrow_absorption(24, 12), valid=valid)
+    assert kept.pixels == 32
+    assert not kept.is_lost.any()
+
+
 def test_chance_is_half_and_below_it_nothing_can_be_lost():
     cube = np.random.default_rng(0).standard_normal((6, 50, 50))
     pixels = np.arange(0, 2500, 25)

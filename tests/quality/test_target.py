@@ -50,6 +50,14 @@ def test_a_value_for_each_band_needs_no_wavelengths(tmp_path, order):
     np.testing.assert_allclose(target, (1 - values) / 0.3, atol=1e-6)
 
 
+def test_bands_that_are_not_used_are_left_out_of_a_value_for_each(tmp_path):
+    np.save(tmp_path / "a.npy", dip(WAVELENGTHS))
+    used = np.delete(np.arange(61), [3, 30])  # 30 is the deepest
+    target, _ = read_target(tmp_path / "a.npy", None, 61, used)
+    expected = (1 - dip(WAVELENGTHS))[used]
+    np.testing.assert_allclose(target, expected / expected.max(), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("text", "wavelengths", "told"),
     [
