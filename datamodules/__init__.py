@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datamodules.pavia_centre import PaviaCentre
     from datamodules.realhsi import RealHSI
     from datamodules.released import ReleasedFiles
+    from datamodules.synthetic import Synthetic
     from datamodules.test_sets import TestSets
     from datamodules.urban import Urban
     from datamodules.wdc_mall import WDCMall
@@ -38,6 +39,7 @@ __all__ = [
     "RealHSI",
     "ReleasedFiles",
     "Scene",
+    "Synthetic",
     "TestSets",
     "Urban",
     "WDCMall",
@@ -65,6 +67,7 @@ _OTHERS = {
     "HSIDataModule": "base",
     "IndianPines": "indian_pines",
     "ReleasedFiles": "released",
+    "Synthetic": "synthetic",
     "TestSets": "test_sets",
 }
 _MODULES = _PREPARED | _OTHERS

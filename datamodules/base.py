@@ -285,8 +285,8 @@ class HSIDataModule(L.LightningDataModule):
                 f"data.batch_size is {self.batch_size}, of all {processes} devices together, which "
                 f"cannot share it equally; give {' or '.join(map(str, sizes))}"
             )
-        grid = max(len(self.train_set.grid), self.batch_size)
-        sampler = ShardedSampler(self.patches_per_epoch or grid, even=True)
+        length = self.patches_per_epoch or max(self.train_set.in_an_epoch, self.batch_size)
+        sampler = ShardedSampler(length, even=True)
         sampler.repeats = getattr(self.trainer, "overfit_batches", 0) > 0
         self._train_loader = self._loader(self.train_set, sampler, share, drop_last=True)
         limit = 1.0 if self.trainer is None else self.trainer.limit_train_batches

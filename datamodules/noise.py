@@ -2,7 +2,8 @@
 
 A case is a name in ``NOISE_CASES``, or ``gaussian<sigma>`` such as ``gaussian30``. A sample's draws
 come from a seed of its own: its noise depends neither on the rest of the batch nor on the machine.
-Nothing is clipped; the input and torch's global random state stay as they are.
+Nothing is clipped but where the case says so; the input and torch's global random state stay as
+they are.
 
 Sigmas are in grey levels, 1/255 of the range [0, 1]. Sources: RAS2S (ECCV 2024) for ``FIVE_CASES``
 and ``TRAINING_MIX``, T3SC (NeurIPS 2021) for ``correlated``.
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.random_streams import RandomStreams, sample_seeds
+from datamodules.random_streams import RandomStreams, sample_seeds, square_root_
 
 Cube = TypeVar("Cube", np.ndarray, Tensor)
 
@@ -111,6 +112,46 @@ class CorrelatedGaussian(AdditiveGaussian):
         exponents = [((band / bands - 0.5) / (2 * self.eta)) ** 2 for band in range(bands)]
         sigma = [self.beta * math.exp(-exponent) for exponent in exponents]
         return torch.tensor([sigma], dtype=torch.float32, device=streams.device)
+
+
+@dataclass(frozen=True)
+class LittleGaussian(AdditiveGaussian):
+    """One level per sample, up to a bound and mostly far less, as in scenes that are nearly clean.
+
+    It is the bound times the square of a uniform number; a band has half to one and a half of it.
+    """
+
+    sigma_max: float = 10.0
+
+    def _sigma(self, bands: int, streams: RandomStreams) -> Tensor:
+        level = streams.uniform(1)
+        return level.mul_(level).mul_(self.sigma_max) * streams.uniform(bands).add_(0.5)
+
+
+@dataclass(frozen=True)
+class SignalDependent(Noise):
+    """Gaussian noise of variance sigma^2 (1/10 + 9/10 x), with x in [0, 1] and sigma per band.
+
+    So it is nearly what a sensor adds: by its electronics, and by counting photons.
+    """
+
+    sigmas: tuple[float, ...] = (10.0, 30.0, 50.0, 70.0)
+
+    def _apply(self, cubes: Sequence[Tensor], streams: RandomStreams) -> None:
+        sigmas = streams.choice(self.sigmas, len(cubes[0]), 1, 1).mul_(1 / 255)
+        noises = streams.normals(*cubes[0].shape)
+        for cube, sigma, noise in zip(cubes, sigmas, noises, strict=True):
+            shares = cube.to(torch.float32).clamp(0, 1).mul_(0.9).add_(0.1)
+            cube.add_(noise.mul_(square_root_(shares)).mul_(sigma).to(cube.dtype))
+
+
+@dataclass(frozen=True)
+class Clip(Noise):
+    """What leaves [0, 1] is cut off, as in files of whole numbers without a sign."""
+
+    def _apply(self, cubes: Sequence[Tensor], streams: RandomStreams) -> None:
+        for cube in cubes:
+            cube.clamp_(0, 1)
 
 
 @dataclass(frozen=True)
@@ -231,6 +272,10 @@ NOISE_CASES: dict[str, tuple[Noise, ...]] = {
     "speckle": (Speckle(),),
     "poisson": (Poisson(),),
     "correlated": (CorrelatedGaussian(),),
+    "little": (LittleGaussian(),),
+    "signal": (SignalDependent(),),
+    "clipped": (BandGaussian(), Clip()),
+    "clipped_mixture": (BandGaussian(), OnBandThirds((Stripe(), Deadline(), Impulse())), Clip()),
 }
 FIVE_CASES = ("noniid", "stripe", "deadline", "impulse", "mixture")
 TRAINING_MIX = ("noniid", "impulse", "stripe", "deadline")
@@ -264,7 +309,7 @@ def corrupt(clean: Tensor, cases: Sequence[str], seeds: Tensor) -> Tensor:
         seeds: int64 [N]. Sample i depends on ``clean[i]``, ``cases[i]`` and ``seeds[i]`` only.
 
     Returns:
-        A new tensor like ``clean``, not clipped.
+        A new tensor like ``clean``.
 
     Raises:
         TypeError: If ``clean`` is not floating-point or ``seeds`` not int64.
@@ -311,7 +356,7 @@ def add_noise(clean: Cube, case: str, seed: int) -> Cube:
         seed: Any integer. Cube i of a batch draws from (seed, i), a single cube from (seed, 0).
 
     Returns:
-        A new array or tensor of the same kind, shape and dtype, on the same device; not clipped.
+        A new array or tensor of the same kind, shape and dtype, on the same device.
 
     Raises:
         TypeError: If ``clean`` is neither an array nor a tensor, or not floating-point.

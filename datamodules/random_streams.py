@@ -265,13 +265,13 @@ def _normal_pairs(hashes: Tensor) -> tuple[Tensor, Tensor]:
     short polynomial and whose cosine a square root. The left half comes of the radius's sign.
     """
     low = hashes.to(torch.int32).bitwise_or_(1).to(torch.float32)
-    radius = _sqrt_(_minus_two_log(low)).copysign_(low)
+    radius = square_root_(_minus_two_log(low)).copysign_(low)
     turn = low.copy_(hashes.bitwise_right_shift_(32)).mul_(2.0**-32)
     sine = _polynomial(turn * turn, _SINE).mul_(turn)
     sine_squared = torch.mul(sine, sine, out=turn)
     cosine_squared = 1 - sine_squared
     first = torch.sub(cosine_squared, sine_squared, out=sine_squared).mul_(radius)
-    second = sine.mul_(_sqrt_(cosine_squared)).mul_(2).mul_(radius)
+    second = sine.mul_(square_root_(cosine_squared)).mul_(2).mul_(radius)
     return first, second
 
 
@@ -289,7 +289,7 @@ def _minus_two_log(words: Tensor) -> Tensor:
     return series.add_(exponent.mul_(-2 * math.log(2)))
 
 
-def _sqrt_(x: Tensor) -> Tensor:
+def square_root_(x: Tensor) -> Tensor:
     """Takes the square root in place, correctly rounded."""
     if torch.compiler.is_compiling() or x.device.type != "cpu":
         return x.sqrt_()

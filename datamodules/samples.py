@@ -38,52 +38,25 @@ class Cut(NamedTuple):
 
 
 class TrainingPatches(Dataset[Batch], ABC):
-    """Patches of the training scenes, each with its noise case and seed, or with its real noise.
+    """Patches of scenes, each with its noise case and seed, or with its real noise.
 
     A patch depends on the seed and its number alone, not on the worker, rank or batch; the number
     counts on through the epochs. A list of numbers gives a batch: it needs no collating.
 
-    Patches hold valid pixels alone.
-
     Args:
-        scenes: Where patches come from; smaller copies of a scene count as scenes, and are left
-            out where a patch does not fit.
-        shape: Of the patches.
+        dataset: Its name.
         cases: Noise cases, drawn with equal chances.
         seed: All follows from it.
-        strides: Of the grid, by the level of a scene.
-        dataset: Its name.
-
-    Raises:
-        DataError: If a patch does not fit a scene, or its valid pixels.
     """
 
-    def __init__(
-        self,
-        scenes: Sequence[AnyScene],
-        shape: PatchShape,
-        cases: Sequence[str],
-        seed: int,
-        strides: Sequence[int],
-        dataset: str,
-    ) -> None:
-        self.dataset = dataset
-        scenes = [s for s in scenes if s.level == 0 or shape.fits(s.shape)]
-        for scene in scenes:
-            shape.require_fit(scene.shape, scene.name)
-        free = {id(scene): free_places(scene.valid, shape) for scene in scenes}
-        for scene in scenes:
-            if scene.level == 0 and not _any(free[id(scene)]):
-                raise DataError(
-                    f"scene {scene.name}: no {shape.height} x {shape.width} pixels without nodata "
-                    "among them; lower data.patch_size, or leave the scene out"
-                )
-        scenes = [scene for scene in scenes if _any(free[id(scene)])]
-        self.scenes, self.shape, self.cases, self.seed = scenes, shape, cases, seed
-        there = [free[id(scene)] for scene in scenes]
-        self.places = [None if here is None else np.flatnonzero(here) for here in there]
-        levels = [strides[scene.level] for scene in scenes]
-        self.grid = PatchGrid([scene.shape for scene in scenes], shape, levels, there)
+    scene_count: int
+    """Scenes that the patches come from; smaller copies of one are not counted."""
+
+    in_an_epoch = 1
+    """Patches that make an epoch, unless the user says how many."""
+
+    def __init__(self, dataset: str, cases: Sequence[str], seed: int) -> None:
+        self.dataset, self.cases, self.seed = dataset, cases, seed
 
     def __getitem__(self, number: int) -> Batch:
         """The patch of that number."""
@@ -97,7 +70,7 @@ class TrainingPatches(Dataset[Batch], ABC):
         return facts | {key: self._cut(cuts, key) for key in cuts[0].parts}
 
     def _cut(self, cuts: Sequence[Cut], key: str) -> Tensor:
-        patches = empty_batch(len(cuts), *self.shape)
+        patches = empty_batch(len(cuts), *_shape(cuts[0].window))
         for cut, out in zip(cuts, patches.numpy(), strict=True):
             note(cut.parts[key])
             cut.parts[key].cut(cut.window, cut.turn, out)
@@ -106,7 +79,7 @@ class TrainingPatches(Dataset[Batch], ABC):
     def _draw(self, number: int) -> Cut:
         rng = np.random.default_rng([self.seed, number])
         scene, window = self._place(number, rng)
-        turn = Turn.draw(self.shape, rng)
+        turn = Turn.draw(_shape(window), rng)
         facts: Batch = {"dataset": self.dataset, "name": scene.name, "index": number}
         if isinstance(scene, Measured):
             assert scene.clean is not None  # HSIDataModule checks it
@@ -132,11 +105,61 @@ def empty_batch(*shape: int) -> Tensor:
         return batch.share_memory_()
 
 
+def _shape(window: Window) -> PatchShape:
+    return PatchShape(*(axis.stop - axis.start for axis in window))
+
+
+class PatchesOfScenes(TrainingPatches):
+    """Patches of scenes that are there; they hold valid pixels alone.
+
+    Args:
+        scenes: Where patches come from; smaller copies of a scene count as scenes, and are left
+            out where a patch does not fit.
+        shape: Of the patches.
+        cases: Noise cases, drawn with equal chances.
+        seed: All follows from it.
+        strides: Of the grid, by the level of a scene.
+        dataset: Its name.
+
+    Raises:
+        DataError: If a patch does not fit a scene, or its valid pixels.
+    """
+
+    def __init__(
+        self,
+        scenes: Sequence[AnyScene],
+        shape: PatchShape,
+        cases: Sequence[str],
+        seed: int,
+        strides: Sequence[int],
+        dataset: str,
+    ) -> None:
+        super().__init__(dataset, cases, seed)
+        scenes = [s for s in scenes if s.level == 0 or shape.fits(s.shape)]
+        for scene in scenes:
+            shape.require_fit(scene.shape, scene.name)
+        free = {id(scene): free_places(scene.valid, shape) for scene in scenes}
+        for scene in scenes:
+            if scene.level == 0 and not _any(free[id(scene)]):
+                raise DataError(
+                    f"scene {scene.name}: no {shape.height} x {shape.width} pixels without nodata "
+                    "among them; lower data.patch_size, or leave the scene out"
+                )
+        scenes = [scene for scene in scenes if _any(free[id(scene)])]
+        self.scenes, self.shape = scenes, shape
+        self.scene_count = len({scene.name for scene in scenes})
+        there = [free[id(scene)] for scene in scenes]
+        self.places = [None if here is None else np.flatnonzero(here) for here in there]
+        levels = [strides[scene.level] for scene in scenes]
+        self.grid = PatchGrid([scene.shape for scene in scenes], shape, levels, there)
+        self.in_an_epoch = len(self.grid)
+
+
 def _any(free: np.ndarray | None) -> bool:
     return free is None or bool(free.any())
 
 
-class RandomPatches(TrainingPatches):
+class RandomPatches(PatchesOfScenes):
     """Any place of any scene: scenes have equal chances, and so have the places in a scene."""
 
     def _place(self, number: int, rng: np.random.Generator) -> tuple[AnyScene, Window]:
@@ -145,7 +168,7 @@ class RandomPatches(TrainingPatches):
         return scene, random_window(scene.shape, self.shape, rng, self.places[chosen])
 
 
-class GridPatches(TrainingPatches):
+class GridPatches(PatchesOfScenes):
     """The places of a regular grid: all of them in one random order, then in the next.
 
     Raises:

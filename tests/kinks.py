@@ -35,7 +35,7 @@ class Decisions(TorchDispatchMode):
         name = packet._qualified_op_name
         if packet is aten.argmax:
             self.regions.append(result.clone())
-        elif name == "ras2s::filter_regions":
+        elif name in ("ras2s::filter_regions", "ras2s::filter_regions_kept"):
             self.regions += [guide.argmax(1) for guide in args[2]]
         elif self.above is None:
             pass

@@ -121,7 +121,7 @@ def data_facts(trainer: L.Trainer) -> dict[str, str | int]:
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     facts: dict[str, str | int] = {"name": data.name}
     if hasattr(data, "train_set"):
-        facts["train_scenes"] = len({scene.name for scene in data.train_set.scenes})
+        facts["train_scenes"] = data.train_set.scene_count
     for split in ("val", "test"):
         if hasattr(data, f"{split}_set"):
             items = getattr(data, f"{split}_set").items

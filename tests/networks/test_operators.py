@@ -59,7 +59,11 @@ CALLS = {
     "attend_kept": [(X, [X, Y, Z], *AAM)],
     "attend_backward": [(X, Y, [X, Y, Z], *AAM, normal(2, 12, 5, 7))],
     "compensate": [(X, Y, *HFCOMP, 2)],
+    "compensate_kept": [(X, Y, *HFCOMP, 2)],
+    "compensate_backward": [(Z, X, Y, *HFCOMP, 2, normal(2, 16).exp())],
     "filter_regions": [(X, FILTERS, GUIDES)],
+    "filter_regions_kept": [(X, FILTERS, GUIDES)],
+    "choose_regions_backward": [(normal(2, 8, 5, 7), normal(2, 12, 5, 7), GUIDES)],
 }
 WITHOUT_GRADIENTS = ("_to_inputs", "_to_weight", "_kept", "_backward")
 OPERATORS = [name for name in CALLS if not name.endswith(WITHOUT_GRADIENTS)]

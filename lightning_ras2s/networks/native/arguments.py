@@ -13,7 +13,7 @@ Activation = Literal["none", "relu", "leaky_relu", "sigmoid", "tanh"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)  # numbered as in kernels.cpp
 
 Values = tuple[int, ...]
-NO_MAPS, NO_RESIDUAL, NOT_PASSED = (0, 0), (0, 0, 0), (0, 0, 0)
+NO_MAPS, NO_RESIDUAL, NOT_PASSED, NO_WEIGHT = (0,) * 2, (0,) * 3, (0,) * 3, (0,) * 5
 
 _OUT_OF_MEMORY, _UNKNOWN = 1, 2  # what kernels return; as in kernels.cpp
 

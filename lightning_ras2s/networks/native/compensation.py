@@ -5,10 +5,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_ras2s.networks.native.arguments import address, call, maps, samples, shapes, sizes
+from lightning_ras2s.networks.native.arguments import (
+    NO_MAPS,
+    address,
+    call,
+    maps,
+    samples,
+    shapes,
+    sizes,
+)
 from lightning_ras2s.networks.native.linear import conv1x1
 from lightning_ras2s.networks.native.memory import new_maps
-from lightning_ras2s.networks.native.operators import Operator
+from lightning_ras2s.networks.native.operators import Kernel, Operator, differentiate_again
 from lightning_ras2s.networks.native.structures import COMPENSATION
 
 
@@ -59,7 +67,14 @@ def _twin(queries: Tensor, state: Tensor, weight: Tensor, bias: Tensor, heads: i
     return attend_channels(queries, keys, values, heads)
 
 
-def _run(queries: Tensor, state: Tensor, weight: Tensor, bias: Tensor, heads: int) -> Tensor:
+def _run(
+    queries: Tensor,
+    state: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    heads: int,
+    products: Tensor | None = None,
+) -> Tensor:
     queries, state = samples(queries), samples(state)
     weight, bias = weight.contiguous(), bias.contiguous()
     output = new_maps(*state.shape)
@@ -72,12 +87,17 @@ def _run(queries: Tensor, state: Tensor, weight: Tensor, bias: Tensor, heads: in
         address(weight),
         address(bias),
         *maps(output),
+        address(products),
+        *(NO_MAPS * 3),
+        0,
     )
     call("compensation", arguments)
     return output
 
 
-def _check(queries: Tensor, state: Tensor, weight: Tensor, bias: Tensor, heads: int) -> None:
+def _check(
+    queries: Tensor, state: Tensor, weight: Tensor, bias: Tensor, heads: int, *_: Any
+) -> None:
     channels = state.shape[1] if state.ndim == 4 else 0
     fits = (
         state.ndim == 4
@@ -105,6 +125,12 @@ def _flops(queries: Any, state: Any, weight: Any, bias: Any, heads: int, *_: Any
     return 2 * n * height * width * (linear + products)
 
 
+def _with_gradient(
+    queries: Tensor, state: Tensor, weight: Tensor, bias: Tensor, heads: int
+) -> Tensor:
+    return _Compensate.apply(queries, state, weight, bias, heads)
+
+
 _compensate = Operator(
     "compensate(Tensor queries, Tensor state, Tensor weight, Tensor bias, int heads) -> Tensor",
     _twin,
@@ -112,4 +138,113 @@ _compensate = Operator(
     _check,
     _fake,
     _flops,
+    _with_gradient,
 )
+
+
+def _run_kept(
+    queries: Tensor, state: Tensor, weight: Tensor, bias: Tensor, heads: int
+) -> tuple[Tensor, Tensor]:
+    products = _empty_products(state, heads)
+    return _run(queries, state, weight, bias, heads, products), products
+
+
+def _empty_products(state: Tensor, heads: int) -> Tensor:
+    n, channels = state.shape[:2]
+    return state.new_empty(n, channels * (channels // heads + 2))
+
+
+_kept = Kernel(
+    "compensate_kept(Tensor queries, Tensor state, Tensor weight, Tensor bias, int heads) "
+    "-> (Tensor, Tensor)",
+    _run_kept,
+    _check,
+    lambda queries, state, *others: (_fake(queries, state), _empty_products(state, others[-1])),
+    _flops,
+)
+
+
+def _run_backward(
+    gradient: Tensor,
+    queries: Tensor,
+    state: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    heads: int,
+    products: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    gradient, queries, state = samples(gradient), samples(queries), samples(state)
+    weight, bias = weight.contiguous(), bias.contiguous()
+    to_queries, to_state = new_maps(*queries.shape), new_maps(*state.shape)
+    to_both = weight.new_empty(weight.numel() + bias.numel())
+    arguments = COMPENSATION.pack(
+        *sizes(state),
+        state.shape[1],
+        heads,
+        *maps(queries),
+        *maps(state),
+        address(weight),
+        address(bias),
+        *NO_MAPS,  # the output
+        address(products),
+        *maps(gradient),
+        *maps(to_queries),
+        *maps(to_state),
+        address(to_both),
+    )
+    call("compensation_backward", arguments)
+    to_weight, to_bias = to_both.split([weight.numel(), bias.numel()])
+    return to_queries, to_state, to_weight.view_as(weight), to_bias.clone()
+
+
+def _check_backward(
+    gradient: Tensor,
+    queries: Tensor,
+    state: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    heads: int,
+    products: Tensor,
+) -> None:
+    _check(queries, state, weight, bias, heads)
+    n, channels = state.shape[:2]
+    if gradient.shape != state.shape or products.shape != (n, channels * (channels // heads + 2)):
+        given = shapes(gradient=gradient, state=state, products=products)
+        raise ValueError(f"compensate_backward: {given}")
+
+
+_backward = Kernel(
+    "compensate_backward(Tensor gradient, Tensor queries, Tensor state, Tensor weight, "
+    "Tensor bias, int heads, Tensor products) -> (Tensor, Tensor, Tensor, Tensor)",
+    _run_backward,
+    _check_backward,
+    lambda gradient, queries, state, weight, bias, *_: (
+        *(_fake(x, x) for x in (queries, state)),
+        weight.new_empty(weight.shape),
+        torch.empty_like(bias),
+    ),
+    lambda gradient, queries, *others: 2 * _flops(queries, *others),
+)
+
+
+class _Compensate(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, queries: Tensor, state: Tensor, weight: Tensor, bias: Tensor, heads: int
+    ) -> Tensor:
+        output, products = _kept.below(queries, state, weight, bias, heads)
+        ctx.heads = heads
+        ctx.save_for_backward(queries, state, weight, bias, products)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        *inputs, products = ctx.saved_tensors
+        if torch.is_grad_enabled():
+
+            def twin(*inputs: Tensor) -> Tensor:
+                return _twin(*inputs, ctx.heads)
+
+            return *differentiate_again(twin, tuple(inputs), gradient), None
+        return *_backward.below(gradient, *inputs, ctx.heads, products), None

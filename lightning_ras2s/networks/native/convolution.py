@@ -301,6 +301,11 @@ _to_inputs = Kernel(
 )
 
 
+def to_inputs(gradient: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of ``x`` of ``conv3x3`` without second input and activation."""
+    return _to_inputs.below(gradient, weight, None, "none")
+
+
 def weight_gradient(
     gradient: Tensor,
     x: Tensor,

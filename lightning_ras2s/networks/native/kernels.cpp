@@ -192,7 +192,7 @@ struct Maps {
   float* data;
   Index batch;
   float* sample(Index n) const { return data + n * batch; }
-  explicit operator bool() const { return data; }
+  explicit operator bool() const { return data != nullptr; }
 };
 
 struct Sizes {
@@ -223,8 +223,11 @@ struct Passed {
   Index activation;
 };
 
+// Written out, as rows are short: the last vector may overlap the one before.
 inline void copy(float* to, const float* from, Index count) {
-  std::memcpy(to, from, count * sizeof(float));
+  if (count < LANES) return (void)std::memcpy(to, from, count * sizeof(float));
+  for (Index i = 0; i + LANES < count; i += LANES) store(to + i, load(from + i));
+  store(to + count - LANES, load(from + count - LANES));
 }
 inline void copy_passed(float* to, const float* from, const float* result, Index activation,
                         Index count) {
@@ -237,6 +240,11 @@ inline void copy_passed(float* to, const float* from, const float* result, Index
 // Tiles of maps in a frame of zeros, a pixel wide, and wider at the right: vectors end within.
 constexpr Index FRAME_ROW = COLUMNS + PIXELS + LANES, FRAME_CHANNEL = FRAME_ROW * (ROWS + 2);
 
+// Up to the last vector that has a pixel of [0, end); FRAME_ROW has room for it.
+inline void clear(float* row, Index start, Index end) {
+  for (; start < end; start += LANES) store(row + start, Vector{});
+}
+
 void copy_framed(const Maps& maps, const Passed& passed, Index channels, const Sizes& sizes,
                  const Tile& tile, float* frame) {
   const Index before = tile.left > 0, after = tile.left + tile.columns < sizes.width;
@@ -247,7 +255,7 @@ void copy_framed(const Maps& maps, const Passed& passed, Index channels, const S
       float* row = frame + c * FRAME_CHANNEL + (y + 1) * FRAME_ROW;
       const Index from = tile.top + y;
       if (from < 0 || from >= sizes.height) {
-        std::fill(row, row + end, 0.0f);
+        clear(row, 0, end);
         continue;
       }
       const Index at = c * sizes.pixels() + from * sizes.width + tile.left - before;
@@ -258,7 +266,7 @@ void copy_framed(const Maps& maps, const Passed& passed, Index channels, const S
                     passed.activation, count);
       else
         copy(inside, maps.sample(tile.sample) + at, count);
-      std::fill(inside + count, row + end, 0.0f);
+      clear(row, 1 - before + count, end);
     }
 }
 
@@ -459,37 +467,9 @@ int convolution(const Convolution* op) {
 
 namespace {
 
-constexpr int CORRELATED = 7;  // channels of the gradient that share registers with 3 taps
-
-// sums[k * stride + x] += the products of K rows of gradients with a framed row, shifted by x.
-template <int K>
-struct Correlate {
-  static void run(const float* input, const float* gradient, Index rows, Index columns,
-                  float* sums, Index stride) {
-    Vector sum[K][3] = {};
-    for (Index y = 0; y < rows; ++y, input += FRAME_ROW, gradient += COLUMNS)
-      for (Index i = 0; i < columns; i += LANES) {
-        const Vector in[3] = {load(input + i), load(input + i + 1), load(input + i + 2)};
-#pragma GCC unroll 16
-        for (int k = 0; k < K; ++k) {
-          const Vector g = load(gradient + k * ROWS * COLUMNS + i);
-#pragma GCC unroll 3
-          for (int x = 0; x < 3; ++x) sum[k][x] += g * in[x];
-        }
-      }
-#pragma GCC unroll 16
-    for (int k = 0; k < K; ++k)
-#pragma GCC unroll 3
-      for (int x = 0; x < 3; ++x) {
-        float* to = sums + (k * stride + x) * LANES;
-        store(to, load(to) + sum[k][x]);
-      }
-  }
-};
-
 // Sums `count` numbers over all tiles, in an order that does not hang on the number of threads.
-// add(tile, part, parts, scratch, lanes) adds a tile's to [count][LANES]; so that all threads have
-// work, the numbers may be divided between `parts` calls, at most `most`, which share no number.
+// add(tile, part, parts, scratch, sums) adds a tile's; so that all threads have work, the numbers may
+// be divided between `parts` calls, at most `most`, which share no number.
 // result is [count], or of each sample.
 template <class Add>
 void sum_tiles(const Sizes& sizes, Index count, bool by_sample, Index most, Index floats,
@@ -501,17 +481,14 @@ void sum_tiles(const Sizes& sizes, Index count, bool by_sample, Index most, Inde
   const Index slots = sizes.samples * per_sample;
   const Index parts = std::min(most, (sizes.threads + slots - 1) / slots), tasks = slots * parts;
   std::vector<float> totals(tasks * count);
-  const Scratch scratch(sizes.threads, count * LANES + floats);
+  const Scratch scratch(sizes.threads, floats);
 #pragma omp parallel for num_threads(sizes.threads) schedule(static)
   for (Index task = 0; task < tasks; ++task) {
     const Index slot = task / parts;
-    float* lanes = scratch.mine();
-    std::fill(lanes, lanes + count * LANES, 0.0f);
     const Index first = slot / per_sample * tiling.per_sample, share = slot % per_sample;
     for (Index number = first + share * tiling.per_sample / per_sample;
          number < first + (share + 1) * tiling.per_sample / per_sample; ++number)
-      add(tiling[number], task % parts, parts, lanes + count * LANES, lanes);
-    for (Index i = 0; i < count; ++i) totals[task * count + i] = total(load(lanes + i * LANES));
+      add(tiling[number], task % parts, parts, scratch.mine(), totals.data() + task * count);
   }
   std::fill(result, result + count * (by_sample ? sizes.samples : 1), 0.0f);
   for (Index task = 0; task < tasks; ++task) {
@@ -520,23 +497,145 @@ void sum_tiles(const Sizes& sizes, Index count, bool by_sample, Index most, Inde
   }
 }
 
-// Copies a tile of a map into rows of COLUMNS, as far as whole vectors reach, and adds its sum.
-void copy_gradient(const Maps& maps, const Passed& passed, const Sizes& sizes, const Tile& tile,
-                   Index channel, float* to, float* lanes) {
-  const Index columns = (tile.columns + LANES - 1) / LANES * LANES;
-  Vector sum = {};
-  for (Index y = 0; y < tile.rows; ++y, to += COLUMNS) {
-    const Index at = channel * sizes.pixels() + (tile.top + y) * sizes.width + tile.left;
-    const float* from = maps.sample(tile.sample) + at;
-    if (passed.result)
-      copy_passed(to, from, passed.result.sample(tile.sample) + at, passed.activation,
-                  tile.columns);
-    else
-      copy(to, from, tile.columns);
-    std::fill(to + tile.columns, to + columns, 0.0f);
-    for (Index i = 0; i < columns; i += LANES) sum += load(to + i);
+// Here a vector holds channels of the gradient: at each pixel it meets the inputs around, one by
+// one, so that no sum of a vector's lanes is taken, and sums leave the registers once a tile.
+constexpr int SUMS = LANES == 8 ? 12 : 27;  // vectors of sums that stay in registers
+constexpr int WIDEST = LANES == 8 ? 4 : LANES == 4 ? 4 : 3;  // vectors of channels that share an input
+
+template <int V>
+struct Correlate {
+  static constexpr int LINES = V < 3 ? SUMS / (3 * V + V) : SUMS / (3 * V);
+  static constexpr int AHEAD = V >= 3 || LANES == 8 ? 1 : 4 - V;  // pixels that share an input
+
+  // sums[line][x][V] += the products of lines of inputs, shifted by x, with gradients [pixels][V]
+  template <int L>
+  struct Lines {
+    typedef Vector Sums[L][3][V];
+
+    template <int A>
+    static inline __attribute__((always_inline)) void add(const float* const* lines, Index at,
+                                                          const float* gradient, Sums& sum) {
+      asm volatile("" ::: "memory");  // inputs kept for the next pixels would fill the registers
+      Vector g[A][V];
+#pragma GCC unroll 4
+      for (int a = 0; a < A; ++a)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) g[a][v] = load(gradient + (a * V + v) * LANES);
+#pragma GCC unroll 9
+      for (int l = 0; l < L; ++l)
+#pragma GCC unroll 6
+        for (int i = 0; i < A + 2; ++i) {
+          const Vector in = lines[l][at + i] - Vector{};
+#pragma GCC unroll 4
+          for (int a = 0; a < A; ++a)
+            if (0 <= i - a && i - a < 3)
+#pragma GCC unroll 4
+              for (int v = 0; v < V; ++v) sum[l][i - a][v] += in * g[a][v];
+        }
+    }
+
+    static void run(const float* const* lines, const float* gradient, Index rows, Index columns,
+                    float* sums) {
+      Sums sum;
+#pragma GCC unroll 9
+      for (int l = 0; l < L; ++l)
+#pragma GCC unroll 3
+        for (int x = 0; x < 3; ++x)
+#pragma GCC unroll 4
+          for (int v = 0; v < V; ++v) sum[l][x][v] = load(sums + ((l * 3 + x) * V + v) * LANES);
+      for (Index y = 0; y < rows; ++y, gradient += columns * V * LANES) {
+        Index x = 0;
+        for (; x + AHEAD <= columns; x += AHEAD)
+          add<AHEAD>(lines, y * FRAME_ROW + x, gradient + x * V * LANES, sum);
+        for (; x < columns; ++x) add<1>(lines, y * FRAME_ROW + x, gradient + x * V * LANES, sum);
+      }
+#pragma GCC unroll 9
+      for (int l = 0; l < L; ++l)
+#pragma GCC unroll 3
+        for (int x = 0; x < 3; ++x)
+#pragma GCC unroll 4
+          for (int v = 0; v < V; ++v) store(sums + ((l * 3 + x) * V + v) * LANES, sum[l][x][v]);
+    }
+  };
+
+  // A part of the lines of all inputs.
+  static void run(const float* frame, const float* gradient, const Tile& tile, Index inputs,
+                  Index part, Index parts, float* sums) {
+    const Blocks blocks(3 * inputs, LINES);
+    for (Index b = part; b < blocks.count; b += parts) {
+      const float* lines[LINES];
+      for (Index line = blocks.start(b); line < blocks.start(b + 1); ++line)
+        lines[line - blocks.start(b)] = frame + line / 3 * FRAME_CHANNEL + line % 3 * FRAME_ROW;
+      pick<Lines, LINES>(blocks.size(b))(lines, gradient, tile.rows, tile.columns,
+                                         sums + blocks.start(b) * 3 * V * LANES);
+    }
   }
-  store(lanes, load(lanes) + sum);
+};
+
+// Turns LANES vectors: vector i becomes what lane i was of all.
+template <int STEP, std::size_t... I>
+inline void exchange(Vector& low, Vector& high, std::index_sequence<I...>) {
+  const Vector a = low, b = high;
+#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+  low = __builtin_shufflevector(a, b, (I & STEP ? LANES + I - STEP : I)...);
+  high = __builtin_shufflevector(a, b, (I & STEP ? LANES + I : I + STEP)...);
+#else
+  const float low_lanes[] = {(I & STEP ? b[I - STEP] : a[I])...};
+  const float high_lanes[] = {(I & STEP ? b[I] : a[I + STEP])...};
+  low = load(low_lanes), high = load(high_lanes);
+#endif
+}
+template <int STEP>
+inline void transpose(Vector (&rows)[LANES]) {
+  if constexpr (STEP > 0) {
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; ++i)
+      if (!(i & STEP)) exchange<STEP>(rows[i], rows[i + STEP], std::make_index_sequence<LANES>{});
+    transpose<STEP / 2>(rows);
+  }
+}
+
+// Writes a tile of maps, from channel `start` on, as [pixels][width], zero beyond the last channel.
+void turn(const Maps& maps, const Passed& passed, const Sizes& sizes, const Tile& tile, Index start,
+          Index channels, Index width, float* to) {
+  for (Index group = 0; group < width; group += LANES)
+    for (Index y = 0; y < tile.rows; ++y)
+      for (Index x = 0; x < tile.columns; x += LANES) {
+        const Index count = std::min<Index>(LANES, tile.columns - x);
+        Vector rows[LANES] = {};
+        for (Index k = 0; k < LANES && start + group + k < channels; ++k) {
+          const Index at = (start + group + k) * sizes.pixels() + (tile.top + y) * sizes.width +
+                           tile.left + x;
+          rows[k] = load(maps.sample(tile.sample) + at, count);
+          if (passed.result)
+            rows[k] *= derivative(load(passed.result.sample(tile.sample) + at, count),
+                                  passed.activation);
+        }
+        transpose<LANES / 2>(rows);
+        for (Index i = 0; i < count; ++i)
+          store(to + (y * tile.columns + x + i) * width + group, rows[i]);
+      }
+}
+
+// sums[width] += all pixels of [pixels][width].
+void add_pixels(const float* turned, Index pixels, Index width, float* sums) {
+  for (Index group = 0; group < width; group += LANES) {
+    Vector sum = load(sums + group);
+    for (Index i = 0; i < pixels; ++i) sum += load(turned + i * width + group);
+    store(sums + group, sum);
+  }
+}
+
+// sums[channels] += all pixels of a framed tile.
+void add_framed(const float* frame, const Tile& tile, Index channels, float* sums) {
+  for (Index c = 0; c < channels; ++c) {
+    Vector sum = {};
+    for (Index y = 1; y <= tile.rows; ++y)
+      for (Index x = 0; x < tile.columns; x += LANES)
+        sum += load(frame + c * FRAME_CHANNEL + y * FRAME_ROW + 1 + x,
+                    std::min<Index>(LANES, tile.columns - x));
+    sums[c] += total(sum);
+  }
 }
 
 }  // namespace
@@ -556,26 +655,54 @@ struct WeightGradient {
 
 int weight_gradient(const WeightGradient* op) {
   const WeightGradient o = *op;
-  const Index inputs = o.input.channels(), weights = o.outputs * inputs * 9;
-  const Blocks blocks(o.outputs, CORRELATED);
+  const Index C = o.input.channels(), K = o.outputs;
+  const auto vectors = [](Index channels) { return (channels + LANES - 1) / LANES; };
+  // The gradient is turned and the inputs are framed; or the other way round, where that is less.
+  const bool inputs_turned = !o.input.second && vectors(C) * K < vectors(K) * C;
+  const Index turned = inputs_turned ? C : K, framed = inputs_turned ? K : C;
+  const Blocks blocks(vectors(turned), WIDEST);
+  const Index wide = vectors(turned) * LANES, weights = framed * 9 * wide;
+  const Index count = weights + (inputs_turned ? K : wide);
   const auto add = [&](const Tile& tile, Index part, Index parts, float* frame, float* sums) {
-    float* gradient = frame + inputs * FRAME_CHANNEL;
-    copy_framed(o.input, {}, o.sizes, tile, frame);
-    for (Index b = part; b < blocks.count; b += parts) {
-      for (Index k = blocks.start(b); k < blocks.start(b + 1); ++k)
-        copy_gradient(o.gradient, o.passed, o.sizes, tile, k, gradient + k * ROWS * COLUMNS,
-                      sums + (weights + k) * LANES);
-      const auto correlate = pick<Correlate, CORRELATED>(blocks.size(b));
-      for (Index c = 0; c < inputs; ++c)
-        for (Index y = 0; y < 3; ++y)
-          correlate(frame + c * FRAME_CHANNEL + y * FRAME_ROW,
-                    gradient + blocks.start(b) * ROWS * COLUMNS, tile.rows, tile.columns,
-                    sums + ((blocks.start(b) * inputs + c) * 9 + y * 3) * LANES, inputs * 9);
+    float* pixels = frame + framed * FRAME_CHANNEL;
+    if (inputs_turned)
+      copy_framed(o.gradient, o.passed, K, o.sizes, tile, frame);
+    else
+      copy_framed(o.input, {}, o.sizes, tile, frame);
+    for (Index b = 0; b < blocks.count; ++b) {
+      const Index start = blocks.start(b) * LANES, width = blocks.size(b) * LANES;
+      turn(inputs_turned ? o.input.first : o.gradient, inputs_turned ? Passed{} : o.passed, o.sizes,
+           tile, start, turned, width, pixels);
+      pick<Correlate, WIDEST>(blocks.size(b))(frame, pixels, tile, framed, part, parts,
+                                              sums + framed * 9 * start);
+      if (!inputs_turned && part == 0)
+        add_pixels(pixels, tile.rows * tile.columns, width, sums + weights + start);
     }
+    if (inputs_turned && part == 0) add_framed(frame, tile, K, sums + weights);
   };
-  const Index floats = inputs * FRAME_CHANNEL + o.outputs * ROWS * COLUMNS;
+  const Index floats = framed * FRAME_CHANNEL + ROWS * COLUMNS * WIDEST * LANES;
   return guarded([&] {
-    sum_tiles(o.sizes, weights + o.outputs, o.by_sample, blocks.count, floats, o.result, add);
+    const Index results = o.by_sample ? o.sizes.samples : 1;
+    std::vector<float> sums(results * count);
+    sum_tiles(o.sizes, count, o.by_sample, 3 * framed, floats, sums.data(), add);
+    for (Index n = 0; n < results; ++n) {
+      const float* from = sums.data() + n * count;
+      float* to = o.result + n * (9 * C + 1) * K;
+      for (Index b = 0; b < blocks.count; ++b) {
+        const Index start = blocks.start(b) * LANES, width = blocks.size(b) * LANES;
+        const Index stop = std::min(turned, start + width);
+        for (Index f = 0; f < framed; ++f)
+          for (Index tap = 0; tap < 9; ++tap, from += width)
+            for (Index t = start; t < stop; ++t) {
+              const float sum = from[t - start];
+              if (inputs_turned)
+                to[(f * C + t) * 9 + 8 - tap] = sum;
+              else
+                to[(t * C + f) * 9 + tap] = sum;
+            }
+      }
+      copy(to + 9 * C * K, from, K);
+    }
     return DONE;
   });
 }
@@ -816,10 +943,34 @@ struct Compensation {
   const float* weight;  // [2 C, C]
   const float* bias;    // [2 C]
   Maps output;
+  // For the backward pass, null if nobody wants them: of each sample, the products of each query with
+  // the keys of its head, [C, C / heads], and the squares of both, [2 C].
+  float* products;
+  // Of the backward pass: the gradients of output, queries and state, and of weight and, behind it,
+  // bias.
+  Maps gradient, queries_gradient, state_gradient;
+  float* weight_gradient;
 };
 }
 
 namespace {
+
+constexpr double LEAST_NORM = 1e-12;
+
+// The attention of a query to the keys of its head, [D], and their cosines.
+template <class Number>
+void attend_keys(const Number* products, Index C, Index D, Index c, double* shares,
+                 double* cosines) {
+  const Number* norms = products + C * D;
+  double total = 0;
+  for (Index d = 0; d < D; ++d) {
+    const double own = std::max(std::sqrt(double(norms[c])), LEAST_NORM);
+    const double other = std::max(std::sqrt(double(norms[C + c / D * D + d])), LEAST_NORM);
+    cosines[d] = products[c * D + d] / (own * other);
+    total += shares[d] = std::exp(cosines[d]);
+  }
+  for (Index d = 0; d < D; ++d) shares[d] /= total;
+}
 
 void compensate(const Compensation& o) {
   const Index C = o.channels, D = C / o.heads, N = o.sizes.samples;
@@ -829,7 +980,7 @@ void compensate(const Compensation& o) {
   const Index all = C * D + 2 * C;
   std::vector<float> dots(chunks.count * all), mix(N * C * C), mixing(N * C * C), offset(N * C),
       keys(C * C);
-  std::vector<double> sums(N * all), shares(N * D);
+  std::vector<double> sums(N * all), shares(N * 2 * D);
   pack({o.weight, 0, C, 1, 0}, 0, C, 1, blocks, keys.data());
   const Scratch scratch(o.sizes.threads, 3 * C * CHUNK);
 #pragma omp parallel num_threads(o.sizes.threads)
@@ -855,20 +1006,18 @@ void compensate(const Compensation& o) {
     }
 #pragma omp for schedule(static)
     for (Index n = 0; n < N; ++n) {
-      double *sum = sums.data() + n * all, *share = shares.data() + n * D;
+      double *sum = sums.data() + n * all, *share = shares.data() + n * 2 * D;
       float* own = mix.data() + n * C * C;
       for (Index number = n * chunks.per_sample; number < (n + 1) * chunks.per_sample; ++number)
         for (Index i = 0; i < all; ++i) sum[i] += dots[number * all + i];
-      const auto norm = [&](Index i) { return std::max(std::sqrt(sum[C * D + i]), 1e-12); };
+      if (o.products) std::copy(sum, sum + all, o.products + n * all);
       for (Index c = 0; c < C; ++c) {
-        double total = 0, bias = 0;
-        for (Index d = 0; d < D; ++d)
-          total += share[d] = std::exp(sum[c * D + d] / (norm(c) * norm(C + c / D * D + d)));
+        double bias = 0;
+        attend_keys(sum, C, D, c, share, share + D);
         for (Index d = 0; d < D; ++d) {
           const Index value = C + c / D * D + d;
-          bias += share[d] / total * o.bias[value];
-          for (Index i = 0; i < C; ++i)
-            own[c * C + i] += share[d] / total * o.weight[value * C + i];
+          bias += share[d] * o.bias[value];
+          for (Index i = 0; i < C; ++i) own[c * C + i] += share[d] * o.weight[value * C + i];
         }
         offset[n * C + c] = bias;
       }
@@ -885,6 +1034,118 @@ void compensate(const Compensation& o) {
   }
 }
 
+// With keys and values linear in the state, all gradients are linear in queries, state and gradient
+// at each pixel, by matrices that follow from the products of these three with the state.
+void compensation_gradients(const Compensation& o) {
+  const Index C = o.channels, D = C / o.heads, N = o.sizes.samples, P = o.sizes.pixels();
+  const Chunks chunks(o.sizes);
+  const Blocks states(C, BLOCK), results(2 * C, BLOCK);
+  const Index all = 3 * C * C + 3 * C, weights = 2 * C * (C + 1);  // products, then sums of pixels
+  std::vector<float> dots(chunks.count * all), matrix(6 * C * C), packed(N * 6 * C * C),
+      offset(N * 2 * C), ones(CHUNK, 1.0f);
+  std::vector<double> sums(all), to_weight(weights), attention(4 * C * D);
+  const Scratch scratch(o.sizes.threads, 5 * C * CHUNK);
+  const auto gather = [&](Index number, float* rows) {  // queries, state, gradient
+    copy_chunk(o.queries, C, chunks, number, rows);
+    copy_chunk(o.state, C, chunks, number, rows + C * CHUNK);
+    copy_chunk(o.gradient, C, chunks, number, rows + 2 * C * CHUNK);
+  };
+#pragma omp parallel for num_threads(o.sizes.threads) schedule(static)
+  for (Index number = 0; number < chunks.count; ++number) {
+    float *rows = scratch.mine(), *to = dots.data() + number * all;
+    const Index padded = whole(chunks.size(number));
+    gather(number, rows);
+    for (Index r = 0; r < 3 * C; ++r) {
+      for (Index b = 0; b < states.count; ++b)
+        pick<Dots, BLOCK>(states.size(b))(rows + r * CHUNK, rows + (C + states.start(b)) * CHUNK,
+                                          padded, to + r * C + states.start(b));
+      Dots<1>::run(rows + r * CHUNK, ones.data(), padded, to + 3 * C * C + r);
+    }
+  }
+  const float *keys = o.weight, *values = o.weight + C * C;
+  const float *of_keys = o.bias, *of_values = o.bias + C;
+  for (Index n = 0; n < N; ++n) {
+    std::fill(sums.begin(), sums.end(), 0.0);
+    for (Index number = n * chunks.per_sample; number < (n + 1) * chunks.per_sample; ++number)
+      for (Index i = 0; i < all; ++i) sums[i] += dots[number * all + i];
+    const double *by_query = sums.data(), *by_state = by_query + C * C, *by_gradient = by_state + C * C;
+    const double *queries = by_gradient + C * C, *state = queries + C, *gradient = state + C;
+    const float *products = o.products + n * (C * D + 2 * C), *squares = products + C * D;
+    // Of each query and key of its head: the share, the gradient of the product of both; and what
+    // their norms take off.
+    double *shares = attention.data(), *cosines = shares + C * D, *to_product = cosines + C * D;
+    double *off_query = to_product + C * D, *off_key = off_query + C;
+    std::fill(off_query, off_query + 2 * C, 0.0);
+    for (Index c = 0; c < C; ++c) {
+      double *share = shares + c * D, *cosine = cosines + c * D, *to = to_product + c * D;
+      attend_keys(products, C, D, c, share, cosine);
+      double mean = 0;
+      for (Index d = 0; d < D; ++d) {
+        const Index k = c / D * D + d;
+        to[d] = gradient[c] * of_values[k];
+        for (Index i = 0; i < C; ++i) to[d] += by_gradient[c * C + i] * values[k * C + i];
+        mean += share[d] * to[d];
+      }
+      for (Index d = 0; d < D; ++d) {
+        const Index k = c / D * D + d;
+        const double own = std::sqrt(double(squares[c])), other = std::sqrt(double(squares[C + k]));
+        const double to_cosine = share[d] * (to[d] - mean);
+        if (own > LEAST_NORM) off_query[c] += to_cosine * cosine[d] / squares[c];
+        if (other > LEAST_NORM) off_key[k] += to_cosine * cosine[d] / squares[C + k];
+        to[d] = to_cosine / (std::max(own, LEAST_NORM) * std::max(other, LEAST_NORM));
+      }
+    }
+    // Rows: the gradients of queries and state; columns: queries, state, gradient.
+    std::fill(matrix.begin(), matrix.end(), 0.0f);
+    float* shift = offset.data() + n * 2 * C;
+    for (Index k = 0; k < C; ++k) {  // a key, and its value
+      const Index head = k / D * D;
+      double *key_weight = to_weight.data() + k * C, *value_weight = key_weight + C * C;
+      double *key_bias = to_weight.data() + 2 * C * C + k, *value_bias = key_bias + C;
+      for (Index c = head; c < head + D; ++c) {
+        const double to = to_product[c * D + k - head], share = shares[c * D + k - head];
+        shift[c] += to * of_keys[k];
+        *key_bias += to * queries[c];
+        *value_bias += share * gradient[c];
+        for (Index i = 0; i < C; ++i) {
+          matrix[c * 3 * C + C + i] += to * keys[k * C + i];
+          matrix[(C + i) * 3 * C + c] += to * keys[k * C + i];
+          matrix[(C + i) * 3 * C + 2 * C + c] += share * values[k * C + i];
+          key_weight[i] += to * by_query[c * C + i];
+          value_weight[i] += share * by_gradient[c * C + i];
+        }
+      }
+      matrix[k * 3 * C + k] -= off_query[k];
+      *key_bias -= off_key[k] * P * of_keys[k];
+      for (Index i = 0; i < C; ++i) {
+        const double less = off_key[k] * keys[k * C + i];
+        shift[C + i] -= less * of_keys[k];
+        *key_bias -= less * state[i];
+        key_weight[i] -= off_key[k] * of_keys[k] * state[i];
+        for (Index j = 0; j < C; ++j) {
+          matrix[(C + j) * 3 * C + C + i] -= less * keys[k * C + j];
+          key_weight[j] -= less * by_state[i * C + j];
+        }
+      }
+    }
+    pack({matrix.data(), 0, 3 * C, 1, 0}, 0, 3 * C, 1, results, packed.data() + n * 6 * C * C);
+  }
+  std::copy(to_weight.begin(), to_weight.end(), o.weight_gradient);
+#pragma omp parallel for num_threads(o.sizes.threads) schedule(static)
+  for (Index number = 0; number < chunks.count; ++number) {
+    float *rows = scratch.mine(), *made = rows + 3 * C * CHUNK;
+    const Index n = chunks.sample(number), size = chunks.size(number);
+    gather(number, rows);
+    linear(rows, 3 * C, packed.data() + n * 6 * C * C, results, offset.data() + n * 2 * C, size,
+           made);
+    for (Index c = 0; c < C; ++c) {
+      const Index at = c * P + chunks.start(number);
+      copy(o.queries_gradient.sample(n) + at, made + c * CHUNK, size);
+      copy(o.state_gradient.sample(n) + at, made + (C + c) * CHUNK, size);
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -892,6 +1153,12 @@ extern "C" {
 int compensation(const Compensation* op) {
   return guarded([&] {
     compensate(*op);
+    return DONE;
+  });
+}
+int compensation_backward(const Compensation* op) {
+  return guarded([&] {
+    compensation_gradients(*op);
     return DONE;
   });
 }
@@ -921,6 +1188,53 @@ struct Attention {
 }
 
 namespace {
+
+constexpr int CORRELATED = 7;  // channels of the gradient that share registers with 3 taps
+
+// sums[k * stride + x] += the products of K rows of gradients with a framed row, shifted by x.
+template <int K>
+struct CorrelateRows {
+  static void run(const float* input, const float* gradient, Index rows, Index columns,
+                  float* sums, Index stride) {
+    Vector sum[K][3] = {};
+    for (Index y = 0; y < rows; ++y, input += FRAME_ROW, gradient += COLUMNS)
+      for (Index i = 0; i < columns; i += LANES) {
+        const Vector in[3] = {load(input + i), load(input + i + 1), load(input + i + 2)};
+#pragma GCC unroll 16
+        for (int k = 0; k < K; ++k) {
+          const Vector g = load(gradient + k * ROWS * COLUMNS + i);
+#pragma GCC unroll 3
+          for (int x = 0; x < 3; ++x) sum[k][x] += g * in[x];
+        }
+      }
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k)
+#pragma GCC unroll 3
+      for (int x = 0; x < 3; ++x) {
+        float* to = sums + (k * stride + x) * LANES;
+        store(to, load(to) + sum[k][x]);
+      }
+  }
+};
+
+// Copies a tile of a map into rows of COLUMNS, as far as whole vectors reach, and adds its sum.
+void copy_gradient(const Maps& maps, const Passed& passed, const Sizes& sizes, const Tile& tile,
+                   Index channel, float* to, float* lanes) {
+  const Index columns = (tile.columns + LANES - 1) / LANES * LANES;
+  Vector sum = {};
+  for (Index y = 0; y < tile.rows; ++y, to += COLUMNS) {
+    const Index at = channel * sizes.pixels() + (tile.top + y) * sizes.width + tile.left;
+    const float* from = maps.sample(tile.sample) + at;
+    if (passed.result)
+      copy_passed(to, from, passed.result.sample(tile.sample) + at, passed.activation,
+                  tile.columns);
+    else
+      copy(to, from, tile.columns);
+    std::fill(to + tile.columns, to + columns, 0.0f);
+    for (Index i = 0; i < columns; i += LANES) sum += load(to + i);
+  }
+  store(lanes, load(lanes) + sum);
+}
 
 // A 3 x 3 x 3 convolution of volumes [C, H, W] to K volumes.
 template <int K>
@@ -1099,7 +1413,7 @@ struct Attend {
                         of_bias + l * LANES);
         for (Index i = 0; i < L * LANES && part == 0; ++i) sums[weights * LANES + i] += of_bias[i];
         for (Index b = 0; b < blocks.count; ++b) {
-          const auto correlate = pick<Correlate, CORRELATED>(blocks.size(b));
+          const auto correlate = pick<CorrelateRows, CORRELATED>(blocks.size(b));
           for (Index source = part; source <= L; source += parts)
             for (Index depth = 0; depth < 3; ++depth)
               for (Index y = 0; y < 3 && 0 <= c + depth - 1 && c + depth - 1 < C; ++y)
@@ -1112,7 +1426,9 @@ struct Attend {
       }
     };
     const Index floats = (1 + L) * C * FRAME_CHANNEL + L * ROWS * COLUMNS;
-    sum_tiles(o.sizes, weights + L, false, 1 + L, floats, o.weight_gradient, add);
+    std::vector<float> sums((weights + L) * LANES);
+    sum_tiles(o.sizes, sums.size(), false, 1 + L, floats, sums.data(), add);
+    for (Index i = 0; i < weights + L; ++i) o.weight_gradient[i] = total(load(&sums[i * LANES]));
   }
 
   static void backward(const Attention& o) {
@@ -1165,6 +1481,11 @@ struct RegionFilter {
   Weight filters;  // [N, regions C, C, 3, 3]
   const Maps* guide;  // [guides], each [N, regions, H, W]
   Maps output;        // [N, guides C, H, W]
+  // For the backward pass, null if nobody wants it: what all filters give, [N, regions C, H, W].
+  Maps candidates;
+  // Of the backward pass: the gradients of output, candidates and guides.
+  Maps gradient, candidates_gradient;
+  const Maps* guide_gradient;
 };
 
 }
@@ -1176,6 +1497,8 @@ void filter_regions(const RegionFilter& o) {
   convolve(o.sizes, {o.input, {}, C, 0}, {}, o.filters, o.regions * C,
            [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
              const Index region = k / C;
+             if (o.candidates)
+               copy(o.candidates.sample(n) + k * pixels + pixel, sums, columns);
              for (Index number = 0; number < o.guides; ++number) {
                const float* guide = o.guide[number].sample(n) + pixel;
                float* output = o.output.sample(n) + (number * C + k % C) * pixels + pixel;
@@ -1198,6 +1521,60 @@ void filter_regions(const RegionFilter& o) {
            });
 }
 
+// The candidates get the gradient where they were chosen, the guides as if the choice were softmax.
+void region_gradients(const RegionFilter& o) {
+  const Index C = o.channels, R = o.regions, pixels = o.sizes.pixels();
+  const Index rows = o.sizes.samples * o.sizes.height, width = o.sizes.width;
+  const Scratch scratch(o.sizes.threads, 3 * R * LANES);
+#pragma omp parallel for num_threads(o.sizes.threads) schedule(static)
+  for (Index row = 0; row < rows; ++row) {
+    const Index n = row / o.sizes.height, start = row % o.sizes.height * width;
+    float *shares = scratch.mine(), *gains = shares + R * LANES, *chosen = gains + R * LANES;
+    by_vector(width, [=, &o](Index i, Index count) {
+      const Index at = start + i;
+      for (Index number = 0; number < o.guides; ++number) {
+        const float* guide = o.guide[number].sample(n) + at;
+        Vector highest = load(guide, count), total = {}, mean = {};
+        for (Index r = 1; r < R; ++r) {
+          const Vector logit = load(guide + r * pixels, count);
+          highest = select(logit > highest, logit, highest);
+        }
+        Integers free = ~Integers{};  // where no region has been chosen yet
+        for (Index r = 0; r < R; ++r) {
+          const Vector logit = load(guide + r * pixels, count);
+          const Integers here = free & (logit == highest);
+          free &= ~here;
+          store(chosen + r * LANES, select(here, Vector{} + 1.0f, Vector{}));
+          const Vector share = exponential(limited(logit - highest));
+          store(shares + r * LANES, share);
+          store(gains + r * LANES, Vector{});
+          total += share;
+        }
+        const float* gradient = o.gradient.sample(n) + number * C * pixels + at;
+        for (Index c = 0; c < C; ++c) {
+          const Vector g = load(gradient + c * pixels, count);
+          for (Index r = 0; r < R; ++r) {
+            const Index k = (r * C + c) * pixels + at;
+            float* to = o.candidates_gradient.sample(n) + k;
+            const Vector own = g * load(chosen + r * LANES);
+            store(to, number ? load(to, count) + own : own, count);
+            store(gains + r * LANES, load(gains + r * LANES) +
+                                         g * load(o.candidates.sample(n) + k, count));
+          }
+        }
+        for (Index r = 0; r < R; ++r) {
+          const Vector share = load(shares + r * LANES) / total;
+          store(shares + r * LANES, share);
+          mean += share * load(gains + r * LANES);
+        }
+        for (Index r = 0; r < R; ++r)
+          store(o.guide_gradient[number].sample(n) + r * pixels + at,
+                load(shares + r * LANES) * (load(gains + r * LANES) - mean), count);
+      }
+    });
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -1205,6 +1582,12 @@ extern "C" {
 int region_filter(const RegionFilter* op) {
   return guarded([&] {
     filter_regions(*op);
+    return DONE;
+  });
+}
+int region_filter_backward(const RegionFilter* op) {
+  return guarded([&] {
+    region_gradients(*op);
     return DONE;
   });
 }

@@ -11,6 +11,7 @@ from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
 from lightning_ras2s.networks.native.library import kernels
+from lightning_ras2s.networks.native.memory import keep_memory
 
 _library = torch.library.Library("ras2s", "FRAGMENT")
 _plain: ContextVar[int] = ContextVar("plain_operations", default=0)
@@ -178,6 +179,7 @@ class Operator(Kernel):
         if torch.is_grad_enabled() and any(x.requires_grad for x in _tensors(arguments)):
             if self.gradient is None or not _served(arguments):
                 return self.twin(*arguments)
+            keep_memory()
             return self.gradient(*arguments)
         return self.below(*arguments)
 

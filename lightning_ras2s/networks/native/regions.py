@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from lightning_ras2s.networks.native.arguments import (
+    NO_MAPS,
+    NO_WEIGHT,
     array,
     call,
     maps,
@@ -15,9 +17,9 @@ from lightning_ras2s.networks.native.arguments import (
     sizes,
     weights,
 )
-from lightning_ras2s.networks.native.convolution import conv3x3
+from lightning_ras2s.networks.native.convolution import conv3x3, to_inputs, weight_gradient
 from lightning_ras2s.networks.native.memory import new_maps
-from lightning_ras2s.networks.native.operators import Operator
+from lightning_ras2s.networks.native.operators import Kernel, Operator, differentiate_again
 from lightning_ras2s.networks.native.structures import REGION_FILTER
 
 
@@ -89,7 +91,9 @@ def _twin(features: Tensor, filters: Tensor, guides: list[Tensor]) -> Tensor:
     return torch.cat([assign_regions(candidates, guide) for guide in guides], dim=1)
 
 
-def _run(features: Tensor, filters: Tensor, guides: list[Tensor]) -> Tensor:
+def _run(
+    features: Tensor, filters: Tensor, guides: list[Tensor], candidates: Tensor | None = None
+) -> Tensor:
     features, filters = samples(features), filters.contiguous()
     guides = [samples(guide) for guide in guides]
     n, channels, height, width = features.shape
@@ -104,12 +108,15 @@ def _run(features: Tensor, filters: Tensor, guides: list[Tensor]) -> Tensor:
         *weights(filters),
         addressof(all_guides),
         *maps(output),
+        *maps(candidates),
+        *(NO_MAPS * 2),
+        0,
     )
     call("region_filter", arguments)
     return output
 
 
-def _check(features: Tensor, filters: Tensor, guides: list[Tensor]) -> None:
+def _check(features: Tensor, filters: Tensor, guides: list[Tensor], *_: Any) -> None:
     n, channels, *size = features.shape
     regions = filters.shape[1] // channels
     fits = (
@@ -137,6 +144,10 @@ def _flops(features: Any, filters: Any, *_: Any) -> int:
     return 2 * 9 * n * height * width * filters[1] * channels
 
 
+def _with_gradient(features: Tensor, filters: Tensor, guides: list[Tensor]) -> Tensor:
+    return _FilterRegions.apply(features, filters, *guides)
+
+
 _filter_regions = Operator(
     "filter_regions(Tensor features, Tensor filters, Tensor[] guides) -> Tensor",
     _twin,
@@ -144,4 +155,100 @@ _filter_regions = Operator(
     _check,
     _fake,
     _flops,
+    _with_gradient,
 )
+
+
+def _run_kept(features: Tensor, filters: Tensor, guides: list[Tensor]) -> tuple[Tensor, Tensor]:
+    candidates = new_maps(len(features), filters.shape[1], *features.shape[2:])
+    return _run(features, filters, guides, candidates), candidates
+
+
+_kept = Kernel(
+    "filter_regions_kept(Tensor features, Tensor filters, Tensor[] guides) -> (Tensor, Tensor)",
+    _run_kept,
+    _check,
+    lambda features, filters, guides: (
+        _fake(features, filters, guides),
+        features.new_empty(len(features), filters.shape[1], *features.shape[2:]),
+    ),
+    _flops,
+)
+
+
+def _run_choice(
+    gradient: Tensor, candidates: Tensor, guides: list[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    gradient, guides = samples(gradient), [samples(guide) for guide in guides]
+    to_candidates = new_maps(*candidates.shape)
+    to_guides = [new_maps(*guide.shape) for guide in guides]
+    all_guides, to_all_guides = array(guides), array(to_guides)
+    regions = guides[0].shape[1]
+    arguments = REGION_FILTER.pack(
+        *sizes(candidates),
+        candidates.shape[1] // regions,
+        regions,
+        len(guides),
+        *NO_MAPS,  # the features
+        *NO_WEIGHT,
+        addressof(all_guides),
+        *NO_MAPS,  # the output
+        *maps(candidates),
+        *maps(gradient),
+        *maps(to_candidates),
+        addressof(to_all_guides),
+    )
+    call("region_filter_backward", arguments)
+    return to_candidates, to_guides
+
+
+def _check_choice(gradient: Tensor, candidates: Tensor, guides: list[Tensor]) -> None:
+    n, regions, *size = guides[0].shape
+    fits = (
+        all(guide.shape == guides[0].shape for guide in guides)
+        and candidates.shape[1] % regions == 0
+        and candidates.shape == (n, candidates.shape[1], *size)
+        and gradient.shape == (n, len(guides) * (candidates.shape[1] // regions), *size)
+    )
+    if not fits:
+        given = shapes(gradient=gradient, candidates=candidates, guides=guides)
+        raise ValueError(f"choose_regions_backward: {given}")
+
+
+_choice_backward = Kernel(
+    "choose_regions_backward(Tensor gradient, Tensor candidates, Tensor[] guides) "
+    "-> (Tensor, Tensor[])",
+    _run_choice,
+    _check_choice,
+    lambda gradient, candidates, guides: (
+        torch.empty_like(candidates),
+        [torch.empty_like(guide) for guide in guides],
+    ),
+    lambda *_: 0,
+)
+
+
+class _FilterRegions(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, filters: Tensor, *guides: Tensor) -> Tensor:
+        output, candidates = _kept.below(features, filters, list(guides))
+        ctx.save_for_backward(features, filters, candidates, *guides)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        features, filters, candidates, *guides = ctx.saved_tensors
+        if torch.is_grad_enabled():
+
+            def twin(features: Tensor, filters: Tensor, *guides: Tensor) -> Tensor:
+                return _twin(features, filters, list(guides))
+
+            return differentiate_again(twin, (features, filters, *guides), gradient)
+        to_candidates, to_guides = _choice_backward.below(gradient, candidates, guides)
+        to_features = to_filters = None
+        if ctx.needs_input_grad[0]:
+            to_features = to_inputs(to_candidates, filters)
+        if ctx.needs_input_grad[1]:
+            to_filters, _ = weight_gradient(to_candidates, features, None, by_sample=True)
+        return to_features, to_filters, *to_guides

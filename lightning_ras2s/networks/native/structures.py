@@ -78,6 +78,11 @@ COMPENSATION = Structure(
     weight=1,
     bias=1,
     output=MAPS,
+    products=1,
+    gradient=MAPS,
+    queries_gradient=MAPS,
+    state_gradient=MAPS,
+    weight_gradient=1,
 )
 ATTENTION = Structure(
     "Attention",
@@ -106,6 +111,10 @@ REGION_FILTER = Structure(
     filters=WEIGHT,
     guide=1,
     output=MAPS,
+    candidates=MAPS,
+    gradient=MAPS,
+    candidates_gradient=MAPS,
+    guide_gradient=1,
 )
 STRUCTURES = (
     CONVOLUTION,
