@@ -10,6 +10,10 @@ from torch.utils.checkpoint import checkpoint
 
 Bands = list[Tensor]  # one entry for each band, in the order of the bands
 
+PIXELS = 1 << 15
+"""Of the bands that the CPU works on together: more would leave its caches, fewer would be lost in
+the calls."""
+
 SEGMENT = 24
 """Bands that are computed again together. Fewer save some of the memory of few bands, of many
 bands little."""
@@ -50,8 +54,8 @@ def scan(
     * ``step.ahead(*x)`` gives what the recurrence reads in place of x;
     * ``step.after(*y)`` gives the results in place of y.
 
-    Each returns a tensor or a tuple of tensors. On the CPU they too get a band at a time, which
-    stays in the cache; elsewhere all bands in training, which keeps them anyway, else an eighth.
+    Each returns a tensor or a tuple of tensors. On the CPU they get as many bands as stay in the
+    cache, at least one; elsewhere all bands in training, which keeps them anyway, else an eighth.
 
     Args:
         step: The step.
@@ -151,7 +155,10 @@ def _segment(step: Any, h: Any, parts: list[Bands]) -> tuple[Any, Made]:
 def _groups(order: Sequence[int], band: Tensor) -> Iterator[Sequence[int]]:
     """The bands that are worked on together where no recurrence is waited for."""
     count = len(order)
-    size = 1 if band.is_cpu else count if torch.is_grad_enabled() else max(1, count // 8)
+    if band.is_cpu:
+        size = max(1, PIXELS // (len(band) * band.shape[2:].numel()))
+    else:
+        size = count if torch.is_grad_enabled() else max(1, count // 8)
     return (order[start : start + size] for start in range(0, count, size))
 
 
