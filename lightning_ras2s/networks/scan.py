@@ -11,8 +11,8 @@ from torch.utils.checkpoint import checkpoint
 Bands = list[Tensor]  # one entry for each band, in the order of the bands
 
 PIXELS = 1 << 15
-"""Of the bands that the CPU works on together: more would leave its caches, fewer would be lost in
-the calls."""
+"""Of the bands that the CPU trains on together: more would leave its caches, and of fewer the calls
+would take longer than the work."""
 
 SEGMENT = 24
 """Bands that are computed again together. Fewer save some of the memory of few bands, of many
@@ -54,8 +54,8 @@ def scan(
     * ``step.ahead(*x)`` gives what the recurrence reads in place of x;
     * ``step.after(*y)`` gives the results in place of y.
 
-    Each returns a tensor or a tuple of tensors. On the CPU they get as many bands as stay in the
-    cache, at least one; elsewhere all bands in training, which keeps them anyway, else an eighth.
+    Each returns a tensor or a tuple of tensors. On the CPU they get a band, in
+    training as many as stay in the cache; elsewhere all bands in training, which keeps them anyway, else an eighth.
 
     Args:
         step: The step.
@@ -155,11 +155,14 @@ def _segment(step: Any, h: Any, parts: list[Bands]) -> tuple[Any, Made]:
 def _groups(order: Sequence[int], band: Tensor) -> Iterator[Sequence[int]]:
     """The bands that are worked on together where no recurrence is waited for."""
     count = len(order)
-    if band.is_cpu:
-        size = max(1, PIXELS // (len(band) * band.shape[2:].numel()))
-    else:
+    if not band.is_cpu:
         size = count if torch.is_grad_enabled() else max(1, count // 8)
-    return (order[start : start + size] for start in range(0, count, size))
+        return (order[start : start + size] for start in range(0, count, size))
+    # The rest go one by one: compiled code shall meet two sizes, whatever the number of bands.
+    size = PIXELS // (len(band) * band.shape[2:].numel()) if torch.is_grad_enabled() else 1
+    full = count // size if size > 1 else 0
+    groups = [order[size * group : size * (group + 1)] for group in range(full)]
+    return iter(groups + [order[place : place + 1] for place in range(size * full, count)])
 
 
 def _take(xs: Sequence[Bands], bands: Iterable[int], free: bool) -> Made:
