@@ -100,8 +100,8 @@ def _blur(cube: np.ndarray, sigma: float) -> np.ndarray:
 
 def _sensor(draw: np.random.Generator, least: int, most: int) -> tuple[np.ndarray, float]:
     """Wavelengths [B] and FWHM of a sensor, nm; some leave out the bands of water vapour."""
-    low, high = RANGES[draw.integers(len(RANGES))]
-    low, high = low + draw.uniform(0, 40), high - draw.uniform(0, 40)
+    least_nm, most_nm = RANGES[draw.integers(len(RANGES))]
+    low, high = least_nm + draw.uniform(0, 40), most_nm - draw.uniform(0, 40)
     step = draw.uniform(3, 12)
     bands = int(np.clip((high - low) / step, least, most))
     grid = np.linspace(low, high, bands)
@@ -183,7 +183,7 @@ def photograph(draw: np.random.Generator, size: int) -> Field:
     top, left = (int(draw.integers(length - side + 1)) for length in image.shape)
     part = image[top : top + side, left : left + side]
     zoom = ndimage.zoom(part, size / side, order=1, grid_mode=True, mode="nearest")
-    part = np.rot90(zoom[:size, :size], draw.integers(4))
+    part = np.rot90(zoom[:size, :size], int(draw.integers(4)))
     return (part.argsort(axis=None).argsort().reshape(size, size) / size**2).astype(np.float32)
 
 

@@ -71,11 +71,9 @@ def test_conda_users_get_the_same_packages():
     renamed = {"torch": "pytorch", "OpenEXR": "openexr-python", "lmdb": "python-lmdb"}
     ours = {renamed.get(r.name, r.name): str(r.specifier) for r in REQUIREMENTS}
     ours["python"] = PROJECT["requires-python"]
-    listed = [
-        Requirement(text)
-        for text in yaml.safe_load((HOUSE / "environment.yml").read_text())["dependencies"]
-        if isinstance(text, str)
-    ]
+    *listed, by_pip = yaml.safe_load((HOUSE / "environment.yml").read_text())["dependencies"]
+    listed += [text for text in by_pip["pip"] if not text.startswith("-")]
+    listed = [Requirement(text) for text in listed]
     theirs = {r.name: str(r.specifier) for r in listed}
     # pip itself, what builds the kernels, and what jsonargparse's extra "signatures" stands for
     for name in ("pip", "cxx-compiler", "typeshed-client", "docstring_parser"):

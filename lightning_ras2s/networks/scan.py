@@ -54,8 +54,8 @@ def scan(
     * ``step.ahead(*x)`` gives what the recurrence reads in place of x;
     * ``step.after(*y)`` gives the results in place of y.
 
-    Each returns a tensor or a tuple of tensors. On the CPU they get a band, in
-    training as many as stay in the cache; elsewhere all bands in training, which keeps them anyway, else an eighth.
+    Each returns a tensor or a tuple of tensors. On the CPU they get a band, in training as many as
+    stay in the cache; elsewhere all bands in training, which keeps them anyway, else an eighth.
 
     Args:
         step: The step.

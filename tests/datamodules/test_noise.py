@@ -31,8 +31,14 @@ ALL_CASES = [
     "speckle",
     "poisson",
     "correlated",
+    "little",
+    "signal",
+    "clipped",
+    "clipped_mixture",
     "gaussian12.5",
 ]
+
+CLIPPED = ("clipped", "clipped_mixture")
 
 # sha256 of the bytes of add_noise(pinned_cube(), case, 7): a change here changes every test set.
 PINNED = {
@@ -46,6 +52,10 @@ PINNED = {
     "uniform": "5f8cfc13ade5b9c9af54ad16fee15fff79786eb6f8a13565f5c3eabd31d526f1",
     "speckle": "a56d10cd6806735ab41614162aebf4ed44018d2a698c80610e225be3ba8ee021",
     "correlated": "c3c3dc402d225857864e5c8f0b7eb6757d4494ef69939cdd8f2aa2c5de26b2b4",
+    "little": "d46548e651c114fbbfb227ec2b963e1914e57ee10396556a8e66cd17c4e466eb",
+    "signal": "02704504f4c865baa6cb522a15c4be160302974755118b46f63516c34f466c06",
+    "clipped": "a918af00579be8192db3352187496ead99120ced56e071a0d8df77b26634b377",
+    "clipped_mixture": "446537339ed251e8f3c75a6d99cb712580e3a554805b1207116bd51767f14c88",
     "gaussian12.5": "1fe398ed8a7a2f5925b2017476665000c3b6758a933b79854ea26ca4fc01a0e6",
 }
 
@@ -100,6 +110,31 @@ def split(case, samples, bands, height=32, width=64, level=0.5):
         after = single(after, streams)
     assert torch.equal(after, corrupt(clean, [case] * samples, seeds))
     return before, after
+
+
+def test_little_noise_has_one_level_per_sample_and_mostly_a_low_one():
+    clean = grey(200, 8, 32, 32)
+    sigma = sigmas(corrupt(clean, ["little"] * 200, sample_seeds(0, 200)) - clean)
+    levels = sigma.mean(1)
+    assert sigma.max() < 15.5
+    assert (levels < 2.5).double().mean() == pytest.approx(0.5, abs=0.1)  # 10 u^2 with u < 1/2
+    assert ((sigma / levels[:, None]).std(1) / 0.29).mean() == pytest.approx(1, abs=0.2)
+
+
+def test_noise_that_depends_on_the_signal_has_a_variance_linear_in_it():
+    clean = torch.cat([grey(40, level=level) for level in (0.0, 0.5, 1.0)])
+    residual = corrupt(clean, ["signal"] * 120, sample_seeds(0, 40).repeat(3)) - clean
+    dark, grey_, bright = sigmas(residual).split(40)
+    nearest(bright, [10, 30, 50, 70], 0.06)
+    torch.testing.assert_close(dark / bright, torch.full_like(dark, 0.1**0.5), rtol=0, atol=0.03)
+    torch.testing.assert_close(grey_ / bright, torch.full_like(dark, 0.55**0.5), rtol=0, atol=0.05)
+
+
+def test_clipped_noise_is_the_unclipped_one_cut_to_the_range():
+    clean = pinned_cube()
+    for clipped, whole in (("clipped", "noniid"), ("clipped_mixture", "mixture")):
+        expected = add_noise(clean, whole, 3).clamp(0, 1)
+        assert torch.equal(add_noise(clean, clipped, 3), expected)
 
 
 def test_the_names_are_those_of_the_specification():
@@ -399,7 +434,9 @@ def test_an_elementary_noise_never_writes_into_its_input(single):
         single.sigma = 3
 
 
-@pytest.mark.parametrize("case", [case for case in ALL_CASES if case != "poisson"])
+@pytest.mark.parametrize(
+    "case", [case for case in ALL_CASES if case not in ("poisson", "little", *CLIPPED)]
+)
 def test_nothing_is_clipped(case):
     noisy = add_noise(torch.cat([grey(level=0.0), grey(level=1.0)]), case, 0)
     assert noisy.max() > 1.05

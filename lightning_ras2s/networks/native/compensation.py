@@ -243,8 +243,8 @@ class _Compensate(torch.autograd.Function):
         *inputs, products = ctx.saved_tensors
         if torch.is_grad_enabled():
 
-            def twin(*inputs: Tensor) -> Tensor:
-                return _twin(*inputs, ctx.heads)
+            def twin(queries: Tensor, state: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+                return _twin(queries, state, weight, bias, ctx.heads)
 
             return *differentiate_again(twin, tuple(inputs), gradient), None
         return *_backward.below(gradient, *inputs, ctx.heads, products), None
