@@ -26,7 +26,7 @@ BROWSER = $(INTERPRETER) -m pip install --quiet --constraint constraints.txt --e
 	|| $(INTERPRETER) -m playwright install --with-deps chromium \
 	|| { apt-get update && apt-get install --yes chromium; }; }
 
-.PHONY: help env train weights evaluate denoise quality export table methods data info report dashboard sweep figures benchmark test test-browser test-faults test-files test-slow test-wheel test-oldest lint clean
+.PHONY: help env train weights weights-report evaluate denoise quality export table methods data info report dashboard sweep figures benchmark test test-browser test-faults test-files test-slow test-wheel test-oldest lint clean
 
 help: ## lists all commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -45,6 +45,9 @@ train: $(INSTALLED) ## trains and tests: [EXP=quickstart] [RESUME=last] [DEVICES
 
 weights: $(INSTALLED) ## trains the weights that come with the package, anew: hours on two cores [RESUME=last] [ARGS="--trainer.max_steps=20"]
 	@$(RAS2S) fit weights $(if $(RESUME),--resume="$$RAS2S_RESUME") $(ARGS)
+
+weights-report: $(INSTALLED) ## what the package's weights make of real scenes: [SCENES=folder] [CKPT=best.ckpt] [RELEASED=official_s2s.pth]
+	@$(INTERPRETER) -m docs.weights $(if $(SCENES),--scenes='$(SCENES)') $(if $(CKPT),--weights="$$RAS2S_CKPT") $(if $(RELEASED),--released='$(RELEASED)')
 
 evaluate: $(INSTALLED) ## tests weights under all noise cases: CKPT=best.ckpt, or a run's folder [EXP=quickstart]
 	@test -n "$$RAS2S_CKPT" || { echo "error: say which weights to evaluate: make evaluate EXP=$$RAS2S_EXP CKPT=runs/.../best.ckpt" >&2; exit 2; }

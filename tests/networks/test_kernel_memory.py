@@ -141,13 +141,19 @@ print(json.dumps([after - before.get(task, 0) for task, after in seconds().items
     assert second > busiest / 2
 
 
-def test_weight_gradients_do_not_hang_on_the_number_of_threads():
+@pytest.mark.parametrize("late", [False, True], ids=["all alike", "some of another input"])
+@pytest.mark.parametrize(("outputs", "by_sample"), [(14, False), (3, True), (1, False)])
+def test_weight_gradients_do_not_hang_on_the_number_of_threads(late, outputs, by_sample):
+    if late and outputs == 1:
+        pytest.skip("one output is all there is")
     generator = torch.Generator().manual_seed(0)
     gradient, x = torch.randn(2, 3, 14, 40, 30, generator=generator)
     results = []
     for threads in (1, 2, 3, 7):
         torch.set_num_threads(threads)
-        results.append(torch.ops.ras2s.conv3x3_to_weight(gradient, x, x, None, "none", False))
+        of = (gradient[:, :outputs], x, None if outputs == 1 else x, None, "none", by_sample)
+        others = (x.flip(3), outputs - 1) if late else (None, 0)
+        results.append(torch.ops.ras2s.conv3x3_to_weight(*of, *others))
     torch.set_num_threads(1)
     for other in results[1:]:
         assert all(torch.equal(*pair) for pair in zip(results[0], other, strict=True))

@@ -49,8 +49,15 @@ CALLS = {
         (X, normal(6, 8, 3, 3), normal(6), Y, "none", [normal(2, 6, 5, 7), normal(2, 1, 5, 7)]),
         (X, normal(2, 6, 4, 3, 3), None, None, "sigmoid", []),
     ],
-    "conv3x3_to_inputs": [(X, normal(4, 6, 3, 3), Y, "relu"), (X, GATES[0][:4], None, "none")],
-    "conv3x3_to_weight": [(X, Y, Z, Z, "tanh", False), (X, Y, None, None, "none", True)],
+    "conv3x3_to_inputs": [
+        (X, normal(4, 6, 3, 3), Y, "relu", 6),
+        (X, GATES[0][:4], None, "none", 4),
+    ],
+    "conv3x3_to_weight": [
+        (X, Y, Z, Z, "tanh", False, None, 0),
+        (X, Y, None, None, "none", True, None, 0),
+        (X, Y, Z, None, "none", False, Z, 3),
+    ],
     "conv1x1": [(X, *HFCOMP), (X, HFCOMP[0], None)],
     "gated_step": [(X, Y, *GATES)],
     "gated_step_kept": [(X, Y, *GATES)],

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_ras2s.networks.native.arguments import (
     ACTIVATIONS,
+    NO_MAPS,
     NO_RESIDUAL,
     NOT_PASSED,
     Activation,
@@ -124,6 +125,8 @@ def _run(
         *added[0],
         *added[1],
         *maps(output),
+        *NO_MAPS,
+        outputs,
     )
     call("convolution", arguments)
     return output
@@ -239,9 +242,8 @@ class _Conv3x3(torch.autograd.Function):
             return *differentiate_again(twin, inputs, gradient), None, *to_residuals
         to_x = to_second = to_weight = to_bias = None
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[3]:
-            to_both = _to_inputs.below(gradient, weight, result, ctx.activation)
-            to_x = to_both[:, : x.shape[1]]
-            to_second = None if second is None else on_its_own(to_both[:, x.shape[1] :])
+            to_x, to_second = _to_inputs.below(gradient, weight, result, ctx.activation, x.shape[1])
+            to_second = None if second is None else to_second
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
             by_sample = weight.ndim == 5
             to_weight, to_bias = weight_gradient(
@@ -250,50 +252,53 @@ class _Conv3x3(torch.autograd.Function):
         return to_x, to_weight, None if bias is None else to_bias, to_second, None, *to_residuals
 
 
-def on_its_own(part: Tensor) -> Tensor:
-    """A copy that does not keep alive what it was a part of.
-
-    The gradients of second inputs wait long: until the pass is reached that made these.
-    """
-    return new_maps(*part.shape).copy_(part) if part.is_cpu else part.clone()
-
-
 def _run_to_inputs(
-    gradient: Tensor, weight: Tensor, result: Tensor | None, activation: str
-) -> Tensor:
+    gradient: Tensor, weight: Tensor, result: Tensor | None, activation: str, first: int
+) -> tuple[Tensor, Tensor]:
     gradient, weight = samples(gradient), taps(weight)
     result = None if result is None else samples(result)
-    to_inputs = new_maps(gradient.shape[0], weight.shape[-3], *gradient.shape[2:])
+    n, _, *size = gradient.shape
+    inputs = weight.shape[-3]
+    # Each on its own: those of second inputs wait long, until the pass is reached that made these.
+    to_first, to_second = new_maps(n, first, *size), new_maps(n, inputs - first, *size)
     arguments = CONVOLUTION.pack(
         *sizes(gradient),
         *pair(gradient),
         *passed(result, activation),
-        to_inputs.shape[1],
+        inputs,
         *weights(weight, transposed=True),
         address(None),
         ACTIVATIONS.index("none"),
         *NO_RESIDUAL,
         *NO_RESIDUAL,
-        *maps(to_inputs),
+        *maps(to_first),
+        *maps(to_second),
+        first,
     )
     call("convolution", arguments)
-    return to_inputs
+    return to_first, to_second
 
 
 def _check_to_inputs(
-    gradient: Tensor, weight: Tensor, result: Tensor | None, activation: str
+    gradient: Tensor, weight: Tensor, result: Tensor | None, activation: str, first: int
 ) -> None:
     _check(gradient, weight.transpose(-3, -4), None, None, activation, [])
-    if result is not None and result.shape != gradient.shape:
-        raise ValueError(f"conv3x3_to_inputs: {shapes(gradient=gradient, result=result)}")
+    if (result is not None and result.shape != gradient.shape) or not 0 < first <= weight.shape[-3]:
+        given = shapes(gradient=gradient, weight=weight, result=result)
+        raise ValueError(f"conv3x3_to_inputs: {given} and {first} channels of the first input")
 
 
-def _fake_to_inputs(gradient: Tensor, weight: Tensor, *_: Any) -> Tensor:
-    return gradient.new_empty(gradient.shape[0], weight.shape[-3], *gradient.shape[2:])
+def _fake_to_inputs(
+    gradient: Tensor, weight: Tensor, result: Tensor | None, activation: str, first: int
+) -> tuple[Tensor, Tensor]:
+    n, _, *size = gradient.shape
+    second = weight.shape[-3] - first
+    return gradient.new_empty(n, first, *size), gradient.new_empty(n, second, *size)
 
 
 _to_inputs = Kernel(
-    "conv3x3_to_inputs(Tensor gradient, Tensor weight, Tensor? result, str activation) -> Tensor",
+    "conv3x3_to_inputs(Tensor gradient, Tensor weight, Tensor? result, str activation, int first) "
+    "-> (Tensor, Tensor)",
     _run_to_inputs,
     _check_to_inputs,
     _fake_to_inputs,
@@ -303,7 +308,7 @@ _to_inputs = Kernel(
 
 def to_inputs(gradient: Tensor, weight: Tensor) -> Tensor:
     """The gradient of ``x`` of ``conv3x3`` without second input and activation."""
-    return _to_inputs.below(gradient, weight, None, "none")
+    return _to_inputs.below(gradient, weight, None, "none", weight.shape[-3])[0]
 
 
 def weight_gradient(
@@ -313,6 +318,8 @@ def weight_gradient(
     result: Tensor | None = None,
     activation: str = "none",
     by_sample: bool = False,
+    late: Tensor | None = None,
+    early: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """The gradients of weight and bias of ``conv3x3``.
 
@@ -323,8 +330,10 @@ def weight_gradient(
         result: Likewise; None where there is no activation.
         activation: As there.
         by_sample: Whether each sample had a weight of its own.
+        late: Is what the outputs from ``early`` on have read in place of ``x``.
+        early: The number of outputs before.
     """
-    return _to_weight.below(gradient, x, second, result, activation, by_sample)
+    return _to_weight.below(gradient, x, second, result, activation, by_sample, late, early)
 
 
 def _run_to_weight(
@@ -334,8 +343,11 @@ def _run_to_weight(
     result: Tensor | None,
     activation: str,
     by_sample: bool,
+    late: Tensor | None,
+    early: int,
 ) -> tuple[Tensor, Tensor]:
     x, gradient = samples(x), samples(gradient)
+    late = None if late is None else samples(late)
     second = None if second is None else samples(second)
     result = None if result is None else samples(result)
     inputs = x.shape[1] + (0 if second is None else second.shape[1])
@@ -345,6 +357,8 @@ def _run_to_weight(
     arguments = WEIGHT_GRADIENT.pack(
         *sizes(x),
         *pair(x, second),
+        *maps(late),
+        early,
         outputs,
         *maps(gradient),
         *passed(result, activation),
@@ -353,7 +367,9 @@ def _run_to_weight(
     )
     call("weight_gradient", arguments)
     to_weight = both[:, :taps].view(count, outputs, inputs, 3, 3)
-    return to_weight.contiguous() if by_sample else to_weight[0], both[:, taps:].sum(0)
+    if by_sample:
+        return to_weight.contiguous(), both[:, taps:].sum(0)
+    return to_weight[0], both[0, taps:].clone()
 
 
 def _check_to_weight(
@@ -363,6 +379,8 @@ def _check_to_weight(
     result: Tensor | None,
     activation: str,
     by_sample: bool,
+    late: Tensor | None,
+    early: int,
 ) -> None:
     fits = (
         x.ndim == 4
@@ -370,9 +388,10 @@ def _check_to_weight(
         and (second is None or _covers(second, x))
         and (result is None or result.shape == gradient.shape)
         and activation in ACTIVATIONS
+        and (late is None or (late.shape == x.shape and 0 < early < gradient.shape[1]))
     )
     if not fits:
-        given = shapes(gradient=gradient, x=x, second=second, result=result)
+        given = shapes(gradient=gradient, x=x, second=second, result=result, late=late)
         raise ValueError(f"conv3x3_to_weight: {given} and activation {activation!r}")
 
 
@@ -383,6 +402,8 @@ def _fake_to_weight(
     result: Tensor | None,
     activation: str,
     by_sample: bool,
+    late: Tensor | None,
+    early: int,
 ) -> tuple[Tensor, Tensor]:
     inputs = x.shape[1] + (0 if second is None else second.shape[1])
     shape = (gradient.shape[1], inputs, 3, 3)
@@ -396,7 +417,7 @@ def _flops_to_weight(gradient: Any, x: Any, second: Any, *_: Any) -> int:
 
 _to_weight = Kernel(
     "conv3x3_to_weight(Tensor gradient, Tensor x, Tensor? second, Tensor? result, "
-    "str activation, bool by_sample) -> (Tensor, Tensor)",
+    "str activation, bool by_sample, Tensor? late, int early) -> (Tensor, Tensor)",
     _run_to_weight,
     _check_to_weight,
     _fake_to_weight,

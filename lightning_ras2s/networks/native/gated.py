@@ -19,7 +19,6 @@ from lightning_ras2s.networks.native.arguments import (
 from lightning_ras2s.networks.native.convolution import (
     activate,
     convolve,
-    on_its_own,
     weight_gradient,
 )
 from lightning_ras2s.networks.native.memory import new_maps
@@ -86,7 +85,7 @@ def _step(
         *maps(reset_state),
         *maps(gates),
         *maps(candidate),
-        *(NO_MAPS * 3),
+        *(NO_MAPS * 4),
     )
     call("gated_unit", arguments)
     return following
@@ -108,7 +107,7 @@ def _check(state: Tensor, x: Tensor, weight: Tensor, bias: Tensor, *kept: Tensor
         )
 
 
-def _fake(state: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _fake(state: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(state, memory_format=torch.contiguous_format)
 
 
@@ -145,7 +144,7 @@ def _fake_kept(
 ) -> tuple[Tensor, Tensor, Tensor]:
     n, channels, height, width = state.shape
     gates = state.new_empty(n, 2 * channels, height, width)
-    return _fake(state, x, weight, bias), gates, _fake(state, x, weight, bias)
+    return _fake(state), gates, _fake(state)
 
 
 _kept = Kernel(
@@ -160,12 +159,12 @@ _kept = Kernel(
 
 def _run_backward(
     gradient: Tensor, state: Tensor, weight: Tensor, gates: Tensor, candidate: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     gradient, state, weight = samples(gradient), samples(state), taps(weight)
     gates, candidate = samples(gates), samples(candidate)
     n, channels, height, width = state.shape
     to_sums = new_maps(n, 3 * channels, height, width)
-    to_inputs, reset_state = new_maps(*gates.shape), new_maps(*state.shape)
+    to_state, to_x, reset_state = (new_maps(*state.shape) for _ in range(3))
     arguments = GATED_UNIT.pack(
         *sizes(state),
         channels,
@@ -179,10 +178,11 @@ def _run_backward(
         *maps(candidate),
         *maps(gradient),
         *maps(to_sums),
-        *maps(to_inputs),
+        *maps(to_state),
+        *maps(to_x),
     )
     call("gated_unit_backward", arguments)
-    return to_inputs, to_sums, reset_state
+    return to_state, to_x, to_sums, reset_state
 
 
 def _check_backward(
@@ -202,16 +202,15 @@ def _check_backward(
 
 def _fake_backward(
     gradient: Tensor, state: Tensor, weight: Tensor, gates: Tensor, candidate: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     n, channels, height, width = state.shape
-    empty = state.new_empty
-    to_inputs = empty(n, 2 * channels, height, width)
-    return to_inputs, empty(n, 3 * channels, height, width), empty(n, channels, height, width)
+    to_sums = state.new_empty(n, 3 * channels, height, width)
+    return _fake(state), _fake(state), to_sums, _fake(state)
 
 
 _backward = Kernel(
     "gated_step_backward(Tensor gradient, Tensor state, Tensor weight, Tensor gates, "
-    "Tensor candidate) -> (Tensor, Tensor, Tensor)",
+    "Tensor candidate) -> (Tensor, Tensor, Tensor, Tensor)",
     _run_backward,
     _check_backward,
     _fake_backward,
@@ -232,12 +231,10 @@ class _GatedStep(torch.autograd.Function):
         state, x, weight, bias, gates, candidate = ctx.saved_tensors
         if torch.is_grad_enabled():
             return differentiate_again(_twin, (state, x, weight, bias), gradient)
-        channels = state.shape[1]
-        to_inputs, to_sums, reset_state = _backward.below(gradient, state, weight, gates, candidate)
-        of_gates = weight_gradient(to_sums[:, : 2 * channels], state, x)
-        of_candidate = weight_gradient(to_sums[:, 2 * channels :], reset_state, x)
-        to_weight, to_bias = (
-            torch.cat(parts) for parts in zip(of_gates, of_candidate, strict=True)
+        to_state, to_x, to_sums, reset_state = _backward.below(
+            gradient, state, weight, gates, candidate
         )
-        to_state, to_x = to_inputs.chunk(2, dim=1)
-        return to_state, on_its_own(to_x), to_weight, to_bias
+        to_weight, to_bias = weight_gradient(
+            to_sums, state, x, late=reset_state, early=2 * state.shape[1]
+        )
+        return to_state, to_x, to_weight, to_bias

@@ -435,6 +435,8 @@ struct Convolution {
   Index activation;
   Residual residuals[2];
   Maps output;
+  Maps second;  // gets the outputs from `first_outputs` on
+  Index first_outputs;
 };
 
 int convolution(const Convolution* op) {
@@ -451,7 +453,11 @@ int convolution(const Convolution* op) {
                                     : nullptr;
                }
                const auto [first, second] = residuals;
-               float* output = o.output.sample(n) + k * o.sizes.pixels() + pixel;
+               float* output =
+                   (k < o.first_outputs
+                        ? o.output.sample(n) + k * o.sizes.pixels()
+                        : o.second.sample(n) + (k - o.first_outputs) * o.sizes.pixels()) +
+                   pixel;
                const Index activation = o.activation;
                by_vector(columns, [=, first = first, second = second](Index i, Index count) {
                  Vector value = activate(load(sums + i) + bias, activation);
@@ -480,15 +486,17 @@ void sum_tiles(const Sizes& sizes, Index count, bool by_sample, Index most, Inde
   const Index per_sample = std::min(tiling.per_sample, std::max<Index>(1, 8 / sizes.samples));
   const Index slots = sizes.samples * per_sample;
   const Index parts = std::min(most, (sizes.threads + slots - 1) / slots), tasks = slots * parts;
-  std::vector<float> totals(tasks * count);
+  const std::unique_ptr<float[]> totals(new float[tasks * count]);
   const Scratch scratch(sizes.threads, floats);
 #pragma omp parallel for num_threads(sizes.threads) schedule(static)
   for (Index task = 0; task < tasks; ++task) {
     const Index slot = task / parts;
     const Index first = slot / per_sample * tiling.per_sample, share = slot % per_sample;
+    float* own = totals.get() + task * count;
+    std::fill(own, own + count, 0.0f);
     for (Index number = first + share * tiling.per_sample / per_sample;
          number < first + (share + 1) * tiling.per_sample / per_sample; ++number)
-      add(tiling[number], task % parts, parts, scratch.mine(), totals.data() + task * count);
+      add(tiling[number], task % parts, parts, scratch.mine(), own);
   }
   std::fill(result, result + count * (by_sample ? sizes.samples : 1), 0.0f);
   for (Index task = 0; task < tasks; ++task) {
@@ -642,11 +650,13 @@ void add_framed(const float* frame, const Tile& tile, Index channels, float* sum
 
 extern "C" {
 
-// The gradient of a weight [K, C, 3, 3] and, behind it, of the bias [K]; or of each sample.
+// The gradient of a weight [K, C, 3, 3] and, behind it, of the bias [K]; or of each sample. From
+// `early` on the outputs have read `late` in place of the first input; it is null if none have.
 struct WeightGradient {
   Sizes sizes;
   Pair input;
-  Index outputs;
+  Maps late;
+  Index early, outputs;
   Maps gradient;
   Passed passed;
   Index by_sample;
@@ -658,50 +668,68 @@ int weight_gradient(const WeightGradient* op) {
   const Index C = o.input.channels(), K = o.outputs;
   const auto vectors = [](Index channels) { return (channels + LANES - 1) / LANES; };
   // The gradient is turned and the inputs are framed; or the other way round, where that is less.
-  const bool inputs_turned = !o.input.second && vectors(C) * K < vectors(K) * C;
+  const bool inputs_turned = !o.input.second && !o.late && vectors(C) * K < vectors(K) * C;
   const Index turned = inputs_turned ? C : K, framed = inputs_turned ? K : C;
-  const Blocks blocks(vectors(turned), WIDEST);
-  const Index wide = vectors(turned) * LANES, weights = framed * 9 * wide;
-  const Index count = weights + (inputs_turned ? K : wide);
-  const auto add = [&](const Tile& tile, Index part, Index parts, float* frame, float* sums) {
-    float* pixels = frame + framed * FRAME_CHANNEL;
-    if (inputs_turned)
-      copy_framed(o.gradient, o.passed, K, o.sizes, tile, frame);
-    else
-      copy_framed(o.input, {}, o.sizes, tile, frame);
-    for (Index b = 0; b < blocks.count; ++b) {
-      const Index start = blocks.start(b) * LANES, width = blocks.size(b) * LANES;
-      turn(inputs_turned ? o.input.first : o.gradient, inputs_turned ? Passed{} : o.passed, o.sizes,
-           tile, start, turned, width, pixels);
-      pick<Correlate, WIDEST>(blocks.size(b))(frame, pixels, tile, framed, part, parts,
-                                              sums + framed * 9 * start);
-      if (!inputs_turned && part == 0)
-        add_pixels(pixels, tile.rows * tile.columns, width, sums + weights + start);
-    }
-    if (inputs_turned && part == 0) add_framed(frame, tile, K, sums + weights);
+  // Vectors of channels that share an input, and where they begin: [start, stop) of `turned`.
+  struct Part {
+    Index start, stop, vectors;
   };
-  const Index floats = framed * FRAME_CHANNEL + ROWS * COLUMNS * WIDEST * LANES;
+  std::vector<Part> parts_turned;
+  const auto divide = [&](Index start, Index stop) {
+    const Blocks blocks(vectors(stop - start), WIDEST);
+    for (Index b = 0; b < blocks.count; ++b)
+      parts_turned.push_back({start + blocks.start(b) * LANES,
+                              std::min(stop, start + blocks.start(b + 1) * LANES), blocks.size(b)});
+  };
   return guarded([&] {
+    divide(0, o.late ? o.early : turned);
+    if (o.late) divide(o.early, turned);
+    Index wide = 0;
+    for (const Part& p : parts_turned) wide += p.vectors * LANES;
+    const Index weights = framed * 9 * wide, count = weights + (inputs_turned ? K : wide);
+    const auto add = [&](const Tile& tile, Index part, Index parts, float* frame, float* sums) {
+      float *pixels = frame + framed * FRAME_CHANNEL, *biases = sums + weights;
+      if (inputs_turned)
+        copy_framed(o.gradient, o.passed, K, o.sizes, tile, frame);
+      else
+        copy_framed(o.input, {}, o.sizes, tile, frame);
+      for (const Part& p : parts_turned) {
+        const Index width = p.vectors * LANES;
+        if (o.late && p.start == o.early)
+          copy_framed(o.late, {}, o.input.first_channels, o.sizes, tile, frame);
+        turn(inputs_turned ? o.input.first : o.gradient, inputs_turned ? Passed{} : o.passed,
+             o.sizes, tile, p.start, p.stop, width, pixels);
+        pick<Correlate, WIDEST>(p.vectors)(frame, pixels, tile, framed, part, parts, sums);
+        sums += framed * 9 * width;
+        if (inputs_turned || part > 0) continue;
+        add_pixels(pixels, tile.rows * tile.columns, width, biases);
+        biases += width;
+      }
+      if (inputs_turned && part == 0) add_framed(frame, tile, K, biases);
+    };
+    const Index floats = framed * FRAME_CHANNEL + ROWS * COLUMNS * WIDEST * LANES;
     const Index results = o.by_sample ? o.sizes.samples : 1;
-    std::vector<float> sums(results * count);
-    sum_tiles(o.sizes, count, o.by_sample, 3 * framed, floats, sums.data(), add);
+    const std::unique_ptr<float[]> sums(new float[results * count]);
+    sum_tiles(o.sizes, count, o.by_sample, 3 * framed, floats, sums.get(), add);
     for (Index n = 0; n < results; ++n) {
-      const float* from = sums.data() + n * count;
-      float* to = o.result + n * (9 * C + 1) * K;
-      for (Index b = 0; b < blocks.count; ++b) {
-        const Index start = blocks.start(b) * LANES, width = blocks.size(b) * LANES;
-        const Index stop = std::min(turned, start + width);
+      const float *from = sums.get() + n * count, *biases = from + weights;
+      float *to = o.result + n * (9 * C + 1) * K, *to_bias = to + 9 * C * K;
+      if (inputs_turned) copy(to_bias, biases, K);
+      for (const Part& p : parts_turned) {
+        const Index width = p.vectors * LANES;
         for (Index f = 0; f < framed; ++f)
           for (Index tap = 0; tap < 9; ++tap, from += width)
-            for (Index t = start; t < stop; ++t) {
-              const float sum = from[t - start];
+            for (Index t = p.start; t < p.stop; ++t) {
+              const float sum = from[t - p.start];
               if (inputs_turned)
                 to[(f * C + t) * 9 + 8 - tap] = sum;
               else
                 to[(t * C + f) * 9 + tap] = sum;
             }
+        if (inputs_turned) continue;
+        copy(to_bias + p.start, biases, p.stop - p.start);
+        biases += width;
       }
-      copy(to + 9 * C * K, from, K);
     }
     return DONE;
   });
@@ -724,8 +752,8 @@ struct GatedUnit {
   // For the backward pass; null if nobody wants them: update and reset [N, 2 C, H, W], candidate.
   Maps gates, candidate;
   // Of the backward pass: the gradients of next, of the sums before the activations [N, 3 C, H, W],
-  // and of state and input [N, 2 C, H, W].
-  Maps gradient, sums_gradient, inputs_gradient;
+  // of state and of input.
+  Maps gradient, sums_gradient, state_gradient, input_gradient;
 };
 }
 
@@ -782,7 +810,7 @@ void gated_unit_gradients(const GatedUnit& o) {
       const float *update = o.gates.sample(n) + at, *candidate = o.candidate.sample(n) + at;
       float* to_update = o.sums_gradient.sample(n) + at;
       float* to_candidate = to_update + 2 * C * pixels;
-      float* to_state = o.inputs_gradient.sample(n) + at;
+      float* to_state = o.state_gradient.sample(n) + at;
       by_vector(pixels, [=](Index i, Index count) {
         const Vector g = load(gradient + i, count), u = load(update + i, count);
         const Vector c = load(candidate + i, count), h = load(state + i, count);
@@ -800,11 +828,8 @@ void gated_unit_gradients(const GatedUnit& o) {
   convolve(o.sizes, {to_candidate, {}, C, 0}, {}, of_candidate, 2 * C,
            [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
              const Index at = k * pixels + pixel;
-             float* to = o.inputs_gradient.sample(n) + at;
-             if (k >= C)  // of the input
-               return by_vector(columns, [=](Index i, Index count) {
-                 store(to + i, load(sums + i), count);
-               });
+             if (k >= C) return copy(o.input_gradient.sample(n) + at - C * pixels, sums, columns);
+             float* to = o.state_gradient.sample(n) + at;
              const float *state = o.state.sample(n) + at;
              const float *reset = o.gates.sample(n) + C * pixels + at;
              float* reset_state = o.reset_state.sample(n) + at;
@@ -819,7 +844,9 @@ void gated_unit_gradients(const GatedUnit& o) {
            });
   convolve(o.sizes, {o.sums_gradient, {}, 2 * C, 0}, {}, weight, 2 * C,
            [&](Index n, Index k, Index pixel, Index columns, const float* sums) {
-             float* to = o.inputs_gradient.sample(n) + k * pixels + pixel;
+             float* to = (k < C ? o.state_gradient.sample(n) + k * pixels
+                                : o.input_gradient.sample(n) + (k - C) * pixels) +
+                         pixel;
              by_vector(columns, [=](Index i, Index count) {
                store(to + i, load(to + i, count) + load(sums + i), count);
              });

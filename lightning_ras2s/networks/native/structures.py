@@ -38,11 +38,15 @@ CONVOLUTION = Structure(
     activation=1,
     residuals=2 * RESIDUAL,
     output=MAPS,
+    second=MAPS,
+    first_outputs=1,
 )
 WEIGHT_GRADIENT = Structure(
     "WeightGradient",
     sizes=SIZES,
     input=PAIR,
+    late=MAPS,
+    early=1,
     outputs=1,
     gradient=MAPS,
     passed=PASSED,
@@ -63,7 +67,8 @@ GATED_UNIT = Structure(
     candidate=MAPS,
     gradient=MAPS,
     sums_gradient=MAPS,
-    inputs_gradient=MAPS,
+    state_gradient=MAPS,
+    input_gradient=MAPS,
 )
 LINEAR = Structure(
     "Linear", sizes=SIZES, inputs=1, outputs=1, input=MAPS, weight=1, bias=1, output=MAPS
