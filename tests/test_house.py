@@ -1,6 +1,7 @@
 """The house's rules: what imports what, and files that must agree with each other."""
 
 import ast
+import dataclasses
 import importlib
 import re
 import runpy
@@ -196,6 +197,30 @@ def test_the_readme_table_of_methods_is_what_its_command_prints(monkeypatch, tmp
     assert header.split("|", 2)[2] in readme
     height, width, _ = plt.imread(tmp_path / "picture.png").shape
     assert width > height > 200
+
+
+def test_the_report_of_the_weights_has_a_row_a_scene_and_noise(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(HOUSE)
+    weights = importlib.import_module("docs.weights")
+    monkeypatch.setattr(weights, "CASES", ("mixture", "gaussian1"))
+    block = weights.IndianPines().scenes("test")[0]
+    part = dataclasses.replace(block, cube=block.cube[40:60, :32], wavelengths=None, fwhm=None)
+    monkeypatch.setattr(weights.IndianPines, "scenes", lambda *_: [part])
+    (tmp_path / "scenes").mkdir()
+    np.save(tmp_path / "scenes/other.npy", np.random.default_rng(0).random((5, 20, 30)))
+    weights.main([f"--scenes={tmp_path / 'scenes'}"], tmp_path / "picture.png")
+    header, _, *rows = capsys.readouterr().out.splitlines()
+    assert header == "| scene | noise | Noisy | Median | RAS2S | RAS2S+S |"
+    named = [tuple(cell.strip() for cell in row.split("|")[1:3]) for row in rows]
+    assert named == [
+        (scene, case)
+        for scene in ("indian_pines_test", "other")
+        for case in ("mixture", "gaussian1")
+    ] + [("mean", "mixture"), ("mean", "gaussian1")]
+    noisy = 20 * np.log10(255)  # of sigma 1 grey level
+    assert abs(float(rows[1].split("|")[3].strip("* ")) - noisy) < 0.1
+    height, width, _ = plt.imread(tmp_path / "picture.png").shape
+    assert height > width > 100
 
 
 @needs_make
