@@ -1,4 +1,4 @@
-"""Prints the table of docs/weights.md, draws docs/weights.png: the package's weights on real scenes.
+"""Prints the table of docs/weights.md, draws docs/weights.png: the package's weights at work.
 
 make weights-report [SCENES=folder] [CKPT=best.ckpt] [RELEASED=official_s2s.pth]
 """
