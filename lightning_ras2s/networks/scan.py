@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lightning_ras2s.networks import native
+
 Bands = list[Tensor]  # one entry for each band, in the order of the bands
 
 PIXELS = 1 << 15
@@ -108,22 +110,24 @@ Made = list[tuple[Tensor, ...]]  # what the step makes of each band, in the orde
 def _at_once(
     step: Any, h: Any, xs: Sequence[Bands], order: Sequence[int], free: bool
 ) -> tuple[Any, Made]:
-    """The recurrence over some bands."""
+    """The recurrence over some bands.
+
+    In training, where all is kept anyway, as a whole between what comes ahead and after.
+    """
+    ahead, after = getattr(step, "ahead", None), getattr(step, "after", None)
+    groups = list(_groups(order, xs[0][order[0]]))
     made: Made = []
-    for group in _groups(order, xs[0][order[0]]):
-        h, some = _over_group(step, h, _take(xs, group, free))
-        made += some
+    if torch.is_grad_enabled():
+        reads = [read for group in groups for read in _spread(ahead, _take(xs, group, free))]
+        h, results = native.recur(step, h, reads)
+        del reads
+        for group in groups:
+            made += _spread(after, results[len(made) : len(made) + len(group)])
+        return h, made
+    for group in groups:
+        h, some = native.recur(step, h, _spread(ahead, _take(xs, group, free)))
+        made += _spread(after, some)
     return h, made
-
-
-def _over_group(step: Any, h: Any, bands: Made) -> tuple[Any, Made]:
-    reads = _spread(getattr(step, "ahead", None), bands)
-    del bands
-    made: Made = []
-    for read in reads:
-        h, *results = step(h, *read)
-        made.append(tuple(results))
-    return h, _spread(getattr(step, "after", None), made)
 
 
 def _by_segments(

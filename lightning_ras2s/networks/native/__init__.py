@@ -8,6 +8,7 @@ from lightning_ras2s.networks.native.gated import gated_step, gated_update
 from lightning_ras2s.networks.native.library import build, kernels
 from lightning_ras2s.networks.native.linear import conv1x1
 from lightning_ras2s.networks.native.operators import plain_operations
+from lightning_ras2s.networks.native.recurrence import recur
 from lightning_ras2s.networks.native.regions import assign_regions, choose_regions, filter_regions
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "kernels",
     "plain_operations",
     "read_window",
+    "recur",
 ]

@@ -21,6 +21,7 @@ from lightning_ras2s.networks.native.convolution import activate, convolve
 from lightning_ras2s.networks.native.memory import new_maps
 from lightning_ras2s.networks.native.operators import Kernel, Operator, differentiate_again
 from lightning_ras2s.networks.native.structures import ATTENTION
+from lightning_ras2s.networks.native.tape import apply
 
 LENGTHS = (1, 3, 5, 7, 9)
 """Of the windows that there are kernels for."""
@@ -143,7 +144,7 @@ def _flops(state: Any, window: Any, *_: Any) -> int:
 
 
 def _with_gradient(state: Tensor, window: list[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
-    return _Attend.apply(state, weight, bias, *window)
+    return apply(_Attend, state, weight, bias, *window)
 
 
 _attend = Operator(

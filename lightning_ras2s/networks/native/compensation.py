@@ -18,6 +18,7 @@ from lightning_ras2s.networks.native.linear import conv1x1
 from lightning_ras2s.networks.native.memory import new_maps
 from lightning_ras2s.networks.native.operators import Kernel, Operator, differentiate_again
 from lightning_ras2s.networks.native.structures import COMPENSATION
+from lightning_ras2s.networks.native.tape import apply
 
 
 def compensate(queries: Tensor, state: Tensor, weight: Tensor, bias: Tensor, heads: int) -> Tensor:
@@ -128,7 +129,7 @@ def _flops(queries: Any, state: Any, weight: Any, bias: Any, heads: int, *_: Any
 def _with_gradient(
     queries: Tensor, state: Tensor, weight: Tensor, bias: Tensor, heads: int
 ) -> Tensor:
-    return _Compensate.apply(queries, state, weight, bias, heads)
+    return apply(_Compensate, queries, state, weight, bias, heads)
 
 
 _compensate = Operator(

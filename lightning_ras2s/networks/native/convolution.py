@@ -27,6 +27,7 @@ from lightning_ras2s.networks.native.arguments import (
 from lightning_ras2s.networks.native.memory import new_maps
 from lightning_ras2s.networks.native.operators import Kernel, Operator, differentiate_again
 from lightning_ras2s.networks.native.structures import CONVOLUTION, WEIGHT_GRADIENT
+from lightning_ras2s.networks.native.tape import apply
 
 LEAKY_SLOPE = 0.1
 
@@ -187,7 +188,7 @@ def _with_gradient(
     activation: str,
     residuals: list[Tensor],
 ) -> Tensor:
-    return _Conv3x3.apply(x, weight, bias, second, activation, *residuals)
+    return apply(_Conv3x3, x, weight, bias, second, activation, *residuals)
 
 
 _conv3x3 = Operator(

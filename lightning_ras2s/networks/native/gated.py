@@ -24,6 +24,7 @@ from lightning_ras2s.networks.native.convolution import (
 from lightning_ras2s.networks.native.memory import new_maps
 from lightning_ras2s.networks.native.operators import Kernel, Operator, differentiate_again
 from lightning_ras2s.networks.native.structures import GATED_UNIT
+from lightning_ras2s.networks.native.tape import apply
 
 
 def gated_step(state: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -117,7 +118,7 @@ def _flops(state: Any, x: Any, weight: Any, *_: Any) -> int:
 
 
 def _with_gradient(state: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return _GatedStep.apply(state, x, weight, bias)
+    return apply(_GatedStep, state, x, weight, bias)
 
 
 _gated_step = Operator(

@@ -10,6 +10,7 @@ from lightning_ras2s.networks.native.arguments import address, call, maps, sampl
 from lightning_ras2s.networks.native.memory import new_maps
 from lightning_ras2s.networks.native.operators import Operator, differentiate_again
 from lightning_ras2s.networks.native.structures import LINEAR
+from lightning_ras2s.networks.native.tape import apply
 
 
 def conv1x1(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -60,6 +61,10 @@ def _flops(x: Any, weight: Any, *_: Any) -> int:
     return 2 * weight[0] * x[0] * x[1] * x[2] * x[3]
 
 
+def _with_gradient(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return apply(_Conv1x1, x, weight, bias)
+
+
 class _Conv1x1(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -90,5 +95,5 @@ _conv1x1 = Operator(
     _check,
     _fake,
     _flops,
-    _Conv1x1.apply,
+    _with_gradient,
 )

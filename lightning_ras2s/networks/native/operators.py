@@ -1,6 +1,6 @@
 """Operations that torch knows by name: kernels for float32 on the CPU, plain torch for all else."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -12,6 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from lightning_ras2s.networks.native.library import kernels
 from lightning_ras2s.networks.native.memory import keep_memory
+from lightning_ras2s.networks.native.tape import is_running
 
 _library = torch.library.Library("ras2s", "FRAGMENT")
 _plain: ContextVar[int] = ContextVar("plain_operations", default=0)
@@ -68,6 +69,26 @@ def _is_direct(arguments: tuple[Any, ...]) -> bool:
     """Whether torch, below autograd, would come straight to the CPU's kernel."""
     return not torch._C._len_torch_dispatch_stack() and all(
         _keys(x) in _ORDINARY for x in _tensors(arguments)
+    )
+
+
+def _is_plain() -> bool:
+    """Whether the twins are wanted, or the only ones that can be looked into."""
+    return (
+        _plain.get() > 0
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+    )
+
+
+def serves(tensors: Sequence[Tensor]) -> bool:
+    """Whether the kernels would compute with these tensors here, with gradients of their own."""
+    return (
+        not _is_plain()
+        and not _is_transformed()
+        and not torch.is_autocast_enabled("cpu")
+        and _served(tuple(tensors))
     )
 
 
@@ -159,12 +180,9 @@ class Operator(Kernel):
 
     def __call__(self, *arguments: Any) -> Any:
         """Computes it, by the kernel where that can."""
-        if (
-            _plain.get()
-            or torch.compiler.is_compiling()
-            or torch.jit.is_tracing()
-            or torch._C._are_functorch_transforms_active()
-        ):
+        if is_running() and self.gradient is not None:
+            return self.gradient(*arguments)
+        if _is_plain():
             return self.twin(*arguments)
         return self.op(*arguments)
 

@@ -21,6 +21,7 @@ from lightning_ras2s.networks.native.convolution import conv3x3, to_inputs, weig
 from lightning_ras2s.networks.native.memory import new_maps
 from lightning_ras2s.networks.native.operators import Kernel, Operator, differentiate_again
 from lightning_ras2s.networks.native.structures import REGION_FILTER
+from lightning_ras2s.networks.native.tape import apply
 
 
 def choose_regions(guide: Tensor) -> Tensor:
@@ -145,7 +146,7 @@ def _flops(features: Any, filters: Any, *_: Any) -> int:
 
 
 def _with_gradient(features: Tensor, filters: Tensor, guides: list[Tensor]) -> Tensor:
-    return _FilterRegions.apply(features, filters, *guides)
+    return apply(_FilterRegions, features, filters, *guides)
 
 
 _filter_regions = Operator(
