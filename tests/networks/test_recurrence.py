@@ -1,4 +1,4 @@
-"""Recurrences as one node of autograd's: the same gradients, and autograd's own where it must be."""
+"""Recurrences as one node of autograd's: the same gradients, and autograd itself where it must be."""
 
 import gc
 import weakref
@@ -123,10 +123,10 @@ class Leaky(nn.Module):
 
 def test_a_step_that_does_more_is_left_to_autograd(taped):
     step, x = Leaky(), [torch.rand(1, 2, 4, 4, requires_grad=True) for _ in range(3)]
-    h, (results,) = scan(step, torch.zeros(1, 2, 4, 4), x)
+    h, results = scan(step, torch.zeros(1, 2, 4, 4), x)
     (h.sum() + results[0].sum()).backward()
     exact, doubles = Leaky().double(), [one.detach().double().requires_grad_() for one in x]
-    h, (results,) = scan(exact, torch.zeros(1, 2, 4, 4).double(), doubles)
+    h, results = scan(exact, torch.zeros(1, 2, 4, 4).double(), doubles)
     (h.sum() + results[0].sum()).backward()
     for one, expected in zip((step.weight, *x), (exact.weight, *doubles), strict=True):
         torch.testing.assert_close(one.grad.double(), expected.grad, rtol=1e-5, atol=1e-5)

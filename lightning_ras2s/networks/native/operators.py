@@ -221,11 +221,11 @@ def differentiate_again(
     twin: Callable[..., Tensor], inputs: tuple[Tensor | None, ...], gradient: Tensor
 ) -> tuple[Tensor | None, ...]:
     """The gradients of a twin's inputs, such that they can be differentiated themselves."""
-    wanted = [x for x in inputs if x is not None and x.requires_grad]
     with torch.enable_grad():
+        # As tensors of their own: an input may hang on another one, such as a weight of all bands.
+        own = tuple(x.view_as(x) if x is not None and x.requires_grad else x for x in inputs)
+        wanted = [x for x in own if x is not None and x.requires_grad]
         found = iter(
-            torch.autograd.grad(
-                twin(*inputs), wanted, gradient, create_graph=True, allow_unused=True
-            )
+            torch.autograd.grad(twin(*own), wanted, gradient, create_graph=True, allow_unused=True)
         )
     return tuple(next(found) if x is not None and x.requires_grad else None for x in inputs)

@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from lightning_ras2s.networks.native.memory import keep_memory
 from lightning_ras2s.networks.native.operators import serves
@@ -37,11 +38,20 @@ def recur(step: Any, h: Any, reads: Results) -> tuple[Any, Results]:
     lengths = [len(read) for read in reads]
     made: list[int] = []  # numbers of results
 
-    def run(*tensors: Tensor) -> list[Tensor]:
+    names = [name for name, _ in module.named_parameters()]
+
+    def run(tensors: Sequence[Tensor], others: bool = False) -> list[Tensor]:
+        """All results; ``others`` takes the weights, too, from the tensors."""
         rest = iter(tensors)
+        weights = dict(zip(names, tensors[len(inputs) :], strict=True))
+
+        def with_weights(*arguments: Any) -> Any:
+            return functional_call(module, weights, arguments)
+
         start = tuple(next(rest) for _ in carried)
         again = [tuple(next(rest) for _ in range(length)) for length in lengths]
-        end, results = _recur(step, start if isinstance(h, tuple) else start[0], again)
+        own = with_weights if others else step
+        end, results = _recur(own, start if isinstance(h, tuple) else start[0], again)
         made[:] = [len(result) for result in results]
         ends = end if isinstance(h, tuple) else (end,)
         return [*ends, *(x for result in results for x in result)]
@@ -71,7 +81,7 @@ class _Recurrence(torch.autograd.Function):
         ctx.run = run
         ctx.tape = Tape(tensors)
         with ctx.tape.running():
-            results = run(*tensors)
+            results = run(tensors)
         ctx.tape.require(results)
         ctx.save_for_backward(*tensors)  # they live, and so do their ids
         ctx.of_tensors, ctx.of_results = [id(x) for x in tensors], [id(x) for x in results]
@@ -95,17 +105,19 @@ def _again(
 ) -> list[Tensor | None]:
     """The gradients of the tensors by autograd, which may be differentiated themselves."""
     create = torch.is_grad_enabled()
-    wanted = list({id(x): x for x in tensors if x.requires_grad}.values())
     with torch.enable_grad():
+        own = [x.view_as(x) if x.requires_grad else x for x in tensors]  # see differentiate_again
         pairs = [
             (result, gradient)
-            for result, gradient in zip(run(*tensors), gradients, strict=True)
+            for result, gradient in zip(run(own, others=True), gradients, strict=True)
             if gradient is not None and result.requires_grad
         ]
         results, given = zip(*pairs, strict=True)
-        found = torch.autograd.grad(results, wanted, given, create_graph=create, allow_unused=True)
-    by_id = {id(x): gradient for x, gradient in zip(wanted, found, strict=True)}
-    return [by_id.pop(id(x), None) for x in tensors]
+        wanted = [x for x in own if x.requires_grad]
+        found = iter(
+            torch.autograd.grad(results, wanted, given, create_graph=create, allow_unused=True)
+        )
+    return [next(found) if x.requires_grad else None for x in tensors]
 
 
 def _is_taped(module: Any, inputs: Sequence[Tensor]) -> bool:
