@@ -1,4 +1,4 @@
-"""Recurrences as one node of autograd's: the same gradients, and autograd itself where it must be."""
+"""Recurrences as one node of autograd's: the same gradients; autograd itself where it must be."""
 
 import gc
 import weakref
@@ -133,7 +133,7 @@ def test_a_step_that_does_more_is_left_to_autograd(taped):
     runs = step.runs
     scan(step, torch.zeros(1, 2, 4, 4), x)
     assert step.runs == runs + 3  # it is not tried again
-    assert taped == []
+    assert len(taped) == 1  # it was tried once
 
 
 def test_hooks_see_every_band(taped):
