@@ -65,7 +65,10 @@ CALLS = {
     "attend": [(X, [X, Y, Z], *AAM)],
     "attend_kept": [(X, [X, Y, Z], *AAM)],
     "attend_backward": [(X, Y, [X, Y, Z], *AAM, normal(2, 12, 5, 7))],
-    "compensate": [(X, Y, *HFCOMP, 2)],
+    "compensate": [
+        (X, Y, *HFCOMP, 2),
+        (X[:, :2].contiguous(), Y[:, :2].contiguous(), normal(4, 2, 1, 1), normal(4), 2),
+    ],
     "compensate_kept": [(X, Y, *HFCOMP, 2)],
     "compensate_backward": [(Z, X, Y, *HFCOMP, 2, normal(2, 16).exp())],
     "filter_regions": [(X, FILTERS, GUIDES)],

@@ -1070,7 +1070,7 @@ void compensation_gradients(const Compensation& o) {
   const Index all = 3 * C * C + 3 * C, weights = 2 * C * (C + 1);  // products, then sums of pixels
   std::vector<float> dots(chunks.count * all), matrix(6 * C * C), packed(N * 6 * C * C),
       offset(N * 2 * C), ones(CHUNK, 1.0f);
-  std::vector<double> sums(all), to_weight(weights), attention(4 * C * D);
+  std::vector<double> sums(all), to_weight(weights), attention(3 * C * D + 2 * C);
   const Scratch scratch(o.sizes.threads, 5 * C * CHUNK);
   const auto gather = [&](Index number, float* rows) {  // queries, state, gradient
     copy_chunk(o.queries, C, chunks, number, rows);
