@@ -44,7 +44,7 @@ train: $(INSTALLED) ## trains and tests: [EXP=quickstart] [RESUME=last] [DEVICES
 		$(if $(NODES),--trainer.num_nodes=$(NODES)) $(ARGS)
 
 weights: $(INSTALLED) ## trains the weights that come with the package, anew: hours on two cores [RESUME=last] [ARGS="--trainer.max_steps=20"]
-	@$(RAS2S) fit weights $(if $(RESUME),--resume="$$RAS2S_RESUME") $(ARGS)
+	@$(MAKE) --no-print-directory train EXP=weights
 
 weights-report: $(INSTALLED) ## what the package's weights make of real scenes: [SCENES=folder] [CKPT=best.ckpt] [RELEASED=official_s2s.pth]
 	@$(INTERPRETER) -m docs.weights $(if $(SCENES),--scenes='$(SCENES)') $(if $(CKPT),--weights="$$RAS2S_CKPT") $(if $(RELEASED),--released='$(RELEASED)')

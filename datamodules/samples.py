@@ -52,7 +52,7 @@ class TrainingPatches(Dataset[Batch], ABC):
     scene_count: int
     """Scenes that the patches come from; smaller copies of one are not counted."""
 
-    in_an_epoch = 1
+    in_an_epoch: int
     """Patches that make an epoch, unless the user says how many."""
 
     def __init__(self, dataset: str, cases: Sequence[str], seed: int) -> None:

@@ -1,13 +1,13 @@
 """Endless synthetic scenes, beside a real one, for weights that anyone may use."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from datamodules.base import HSIDataModule
-from datamodules.indian_pines import COLUMNS, load_scene
+from datamodules.indian_pines import IndianPines
 from datamodules.patches import PatchShape, random_window
 from datamodules.samples import AnyScene, TrainingPatches
 from datamodules.scene import DataError, Scene, Window
@@ -15,6 +15,7 @@ from datamodules.synthetic_scene import make_scene
 
 AT_A_TIME = 16  # scenes that patches are cut from before the next ones are made
 PATCHES = 48  # of each
+AN_EPOCH = AT_A_TIME * PATCHES  # unless the user says how many
 HELD_OUT = (1, 2)  # seeds of scenes that are validated on; those of training are far larger
 FIRST = 1000  # number of the first scene of training
 
@@ -46,10 +47,11 @@ class Synthetic(HSIDataModule):
             ``patch_size``. How many patches a stage has follows from the trainer's ``max_steps``
             (or ``max_epochs``).
         real_share: Share of the patches that are real, 0 to 1.
-        **options: Those of HSIDataModule; ``sampling`` is always random.
+        **options: Those of HSIDataModule; there is no grid to sample.
 
     Raises:
-        ValueError: If the shares do not add up to 1, or a number is out of its range.
+        ValueError: If the shares do not add up to 1, a number is out of its range, or a grid is
+            asked for.
     """
 
     name = "synthetic"
@@ -57,8 +59,12 @@ class Synthetic(HSIDataModule):
     def __init__(
         self, stages: Sequence[Stage] | None = None, real_share: float = 0.2, **options: object
     ) -> None:
-        options.setdefault("patches_per_epoch", AT_A_TIME * PATCHES)
         super().__init__(**options)  # type: ignore[arg-type]
+        if self.sampling != "random":
+            raise ValueError(
+                f"data.sampling is {self.sampling!r}: scenes without an end have no grid; leave it "
+                "out"
+            )
         if not 0 <= real_share <= 1:
             raise ValueError(f"data.real_share is {real_share}; give 0 to 1")
         if stages is None:
@@ -67,11 +73,11 @@ class Synthetic(HSIDataModule):
             shares = " + ".join(f"{stage.share:g}" for stage in stages)
             raise ValueError(f"data.stages: the shares {shares} do not add up to 1")
         self.stages, self.real_share = stages, real_share
+        self.patch_shape = _shape(stages[-1])
 
     def scenes(self, split: str) -> Sequence[Scene]:
         """The block of Indian Pines; in validation, scenes that are held out, too."""
-        block = load_scene(repaired=True).crop(columns=COLUMNS[split])
-        scenes = [replace(block, name=f"indian_pines_{split}")]
+        scenes = IndianPines().scenes(split)
         return scenes + [make_scene(s, size=64) for s in HELD_OUT] if split == "val" else scenes
 
     def _training_set(self) -> TrainingPatches:
@@ -80,8 +86,8 @@ class Synthetic(HSIDataModule):
         batches = [round(steps * end) for end in ends[:-1]]
         return SyntheticPatches(
             self.scenes("train")[0],
-            [PatchShape(stage.bands, stage.size, stage.size) for stage in self.stages],
-            [number * self.batch_size for number in batches],
+            [_shape(stage) for stage in self.stages],
+            [number * self.batch_size for number in (*batches, steps)],
             self.real_share,
             self.name,
             self.train_noise,
@@ -90,7 +96,7 @@ class Synthetic(HSIDataModule):
 
     def _steps(self) -> int:
         """Batches of the whole training."""
-        an_epoch = (self.patches_per_epoch or 1) // self.batch_size
+        an_epoch = (self.patches_per_epoch or AN_EPOCH) // self.batch_size
         if self.trainer is None:
             return an_epoch
         if self.trainer.max_steps > 0:
@@ -103,6 +109,10 @@ class Synthetic(HSIDataModule):
         return (self.trainer.max_epochs or 1) * an_epoch
 
 
+def _shape(stage: Stage) -> PatchShape:
+    return PatchShape(stage.bands, stage.size, stage.size)
+
+
 class SyntheticPatches(TrainingPatches):
     """Patches of scenes that are made for them, and of one that is there.
 
@@ -111,7 +121,7 @@ class SyntheticPatches(TrainingPatches):
     Args:
         real: The scene that is there.
         shapes: Of the patches of each stage.
-        ends: The numbers of the first patches of all stages but the first.
+        ends: Of each stage, the number of the first patch behind it.
         real_share: Share of the patches that come from ``real``.
         dataset: As for TrainingPatches.
         cases: Likewise.
@@ -135,7 +145,8 @@ class SyntheticPatches(TrainingPatches):
         for shape in shapes:
             shape.require_fit(real.shape, real.name)
         self.real, self.shapes, self.ends, self.real_share = real, shapes, ends, real_share
-        self.scene_count = 1
+        self.scene_count = 1 + AT_A_TIME * -(-ends[-1] // AN_EPOCH)
+        self.in_an_epoch = AN_EPOCH
         self._size = max(96, *(shape.height for shape in shapes))
         # One more than a batch may need, and some: the patches of a batch may lie in two groups.
         self._made = lru_cache(AT_A_TIME + 4)(self._make)
@@ -145,8 +156,9 @@ class SyntheticPatches(TrainingPatches):
         return make_scene(FIRST + number, (least, 224), self._size)
 
     def _place(self, number: int, rng: np.random.Generator) -> tuple[AnyScene, Window]:
-        shape = self.shapes[int(np.searchsorted(self.ends, number, side="right"))]
-        group = number // (AT_A_TIME * PATCHES)
+        # Numbers behind the last stage, of a training that goes on after all, are of that one.
+        shape = self.shapes[int(np.searchsorted(self.ends[:-1], number, side="right"))]
+        group = number // AN_EPOCH
         chosen = group * AT_A_TIME + int(rng.integers(AT_A_TIME))
         scene = self.real if rng.random() < self.real_share else self._made(chosen)
         return scene, random_window(scene.shape, shape, rng)

@@ -17,6 +17,7 @@ from datamodules.noise import FIVE_CASES
 from datamodules.scene import Scene
 from lightning_ras2s import denoise
 from lightning_ras2s.metrics import mpsnr
+from lightning_ras2s.pictures.colour import Display
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
@@ -25,7 +26,6 @@ PICTURE = Path(__file__).with_name("weights.png")
 CASES = (*FIVE_CASES, "gaussian1")
 SEED = 7
 SHOWN = "mixture"  # the case in the picture
-VISIBLE = (650, 550, 470)  # nm
 
 
 def main(arguments: Sequence[str] | None = None, picture: Path = PICTURE) -> None:
@@ -86,12 +86,10 @@ def draw(shown: Sequence[tuple[Scene, dict[str, Tensor], dict[str, float]]], pic
         len(rows), len(shown), figsize=size, layout="constrained", squeeze=False
     )
     for column, (scene, results, values) in zip(axes.T, shown, strict=True):
-        clean = torch.from_numpy(scene.cube)
-        bands = red_green_blue(scene)
-        low, high = np.percentile(clean[bands].numpy(), (1, 99), axis=(1, 2))
+        display = Display(scene.cube, scene.wavelengths)
         for axis, name in zip(column, rows, strict=True):
-            image = (clean if name == "Clean" else results[name])[bands].permute(1, 2, 0).numpy()
-            axis.imshow(np.clip((image - low) / (high - low), 0, 1), interpolation="nearest")
+            cube = scene.cube if name == "Clean" else results[name].numpy()
+            axis.imshow(display(cube), interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
             axis.set_xlabel(f"{values[name]:.1f} dB" if name in values else "", fontsize=9)
@@ -100,13 +98,6 @@ def draw(shown: Sequence[tuple[Scene, dict[str, Tensor], dict[str, float]]], pic
         axis.set_ylabel(name, fontsize=10)
     figure.savefig(picture, dpi=90, bbox_inches="tight")
     plt.close(figure)
-
-
-def red_green_blue(scene: Scene) -> list[int]:
-    """The bands that are nearest to red, green and blue; a sixth, a tenth, ... of unknown ones."""
-    if scene.wavelengths is None:
-        return [len(scene.cube) // part for part in (6, 12, 40)]
-    return [int(np.abs(scene.wavelengths - nm).argmin()) for nm in VISIBLE]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The recurrence over the bands of a cube, in the vocabulary of ``jax.lax.scan``."""
 
 import contextvars
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -115,18 +116,15 @@ def _at_once(
     In training, where all is kept anyway, as a whole between what comes ahead and after.
     """
     ahead, after = getattr(step, "ahead", None), getattr(step, "after", None)
-    groups = list(_groups(order, xs[0][order[0]]))
+    groups = _groups(order, xs[0][order[0]])
     made: Made = []
-    if torch.is_grad_enabled():
-        reads = [read for group in groups for read in _spread(ahead, _take(xs, group, free))]
+    for together in [groups] if torch.is_grad_enabled() else [[group] for group in groups]:
+        reads = [read for group in together for read in _spread(ahead, _take(xs, group, free))]
         h, results = native.recur(step, h, reads)
         del reads
-        for group in groups:
-            made += _spread(after, results[len(made) : len(made) + len(group)])
-        return h, made
-    for group in groups:
-        h, some = native.recur(step, h, _spread(ahead, _take(xs, group, free)))
-        made += _spread(after, some)
+        rest = iter(results)
+        for group in together:
+            made += _spread(after, list(islice(rest, len(group))))
     return h, made
 
 
@@ -156,17 +154,17 @@ def _segment(step: Any, h: Any, parts: list[Bands]) -> tuple[Any, Made]:
     return h, list(zip(*stacks, strict=True))
 
 
-def _groups(order: Sequence[int], band: Tensor) -> Iterator[Sequence[int]]:
+def _groups(order: Sequence[int], band: Tensor) -> list[Sequence[int]]:
     """The bands that are worked on together where no recurrence is waited for."""
     count = len(order)
     if not band.is_cpu:
         size = count if torch.is_grad_enabled() else max(1, count // 8)
-        return (order[start : start + size] for start in range(0, count, size))
+        return [order[start : start + size] for start in range(0, count, size)]
     # The rest go one by one: compiled code shall meet two sizes, whatever the number of bands.
     size = PIXELS // (len(band) * band.shape[2:].numel()) if torch.is_grad_enabled() else 1
     full = count // size if size > 1 else 0
     groups = [order[size * group : size * (group + 1)] for group in range(full)]
-    return iter(groups + [order[place : place + 1] for place in range(size * full, count)])
+    return groups + [order[place : place + 1] for place in range(size * full, count)]
 
 
 def _take(xs: Sequence[Bands], bands: Iterable[int], free: bool) -> Made:

@@ -185,6 +185,19 @@ def test_shares_that_do_not_add_up_are_refused():
         Synthetic(real_share=2)
 
 
+def test_a_grid_is_refused():
+    with pytest.raises(ValueError, match=r"data.sampling is 'grid'"):
+        Synthetic(sampling="grid")
+
+
+def test_it_tells_how_many_scenes_there_are(patches):
+    assert patches.scene_count == 1 + AT_A_TIME  # the trainer's 20 steps of 2 patches
+    many = AT_A_TIME * PATCHES
+    longer = module(batch_size=many, patches_per_epoch=many)
+    longer.setup("fit")
+    assert longer.train_set.scene_count == 1 + 20 * AT_A_TIME
+
+
 def test_stages_need_an_end():
     data = module()
     data.trainer = L.Trainer(max_epochs=-1, logger=False, enable_checkpointing=False)

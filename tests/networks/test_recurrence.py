@@ -97,6 +97,15 @@ def test_it_can_be_differentiated_again_and_twice(by_autograd):
         torch.testing.assert_close(one, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_weights_that_have_changed_since_are_refused():
+    net = network()
+    loss = loss_of(net, torch.rand(1, 3, 5, 5))
+    with torch.no_grad():
+        net.fuse.gru.gates.weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 def test_the_graph_can_be_kept_for_a_second_time():
     net = network()
     loss = loss_of(net, torch.rand(1, 3, 5, 5))

@@ -507,13 +507,15 @@ void sum_tiles(const Sizes& sizes, Index count, bool by_sample, Index most, Inde
 
 // Here a vector holds channels of the gradient: at each pixel it meets the inputs around, one by
 // one, so that no sum of a vector's lanes is taken, and sums leave the registers once a tile.
-constexpr int SUMS = LANES == 8 ? 12 : 27;  // vectors of sums that stay in registers
-constexpr int WIDEST = LANES == 8 ? 4 : LANES == 4 ? 4 : 3;  // vectors of channels that share an input
+constexpr int REGISTERS = LANES == 8 ? 16 : 32;
+constexpr int WIDEST = 3;  // vectors of channels that share an input
 
 template <int V>
 struct Correlate {
-  static constexpr int LINES = V < 3 ? SUMS / (3 * V + V) : SUMS / (3 * V);
-  static constexpr int AHEAD = V >= 3 || LANES == 8 ? 1 : 4 - V;  // pixels that share an input
+  // Of neighbouring pixels, whose gradients an input meets while it is in a register.
+  static constexpr int AHEAD = REGISTERS == 32 && V < 3 ? 4 - V : 1;
+  // Of inputs, each with three sums, beside the gradients and an input.
+  static constexpr int LINES = (REGISTERS - 1 - AHEAD * V) / (3 * V);
 
   // sums[line][x][V] += the products of lines of inputs, shifted by x, with gradients [pixels][V]
   template <int L>
@@ -1245,18 +1247,13 @@ struct CorrelateRows {
 };
 
 // Copies a tile of a map into rows of COLUMNS, as far as whole vectors reach, and adds its sum.
-void copy_gradient(const Maps& maps, const Passed& passed, const Sizes& sizes, const Tile& tile,
-                   Index channel, float* to, float* lanes) {
+void copy_gradient(const Maps& maps, const Sizes& sizes, const Tile& tile, Index channel, float* to,
+                   float* lanes) {
   const Index columns = (tile.columns + LANES - 1) / LANES * LANES;
   Vector sum = {};
   for (Index y = 0; y < tile.rows; ++y, to += COLUMNS) {
     const Index at = channel * sizes.pixels() + (tile.top + y) * sizes.width + tile.left;
-    const float* from = maps.sample(tile.sample) + at;
-    if (passed.result)
-      copy_passed(to, from, passed.result.sample(tile.sample) + at, passed.activation,
-                  tile.columns);
-    else
-      copy(to, from, tile.columns);
+    copy(to, maps.sample(tile.sample) + at, tile.columns);
     std::fill(to + tile.columns, to + columns, 0.0f);
     for (Index i = 0; i < columns; i += LANES) sum += load(to + i);
   }
@@ -1436,7 +1433,7 @@ struct Attend {
       for (Index c = 0; c < C; ++c) {
         alignas(64) float of_bias[L * LANES] = {};
         for (Index l = 0; l < L; ++l)
-          copy_gradient(o.sums_gradient, {}, o.sizes, tile, l * C + c, gradient + l * ROWS * COLUMNS,
+          copy_gradient(o.sums_gradient, o.sizes, tile, l * C + c, gradient + l * ROWS * COLUMNS,
                         of_bias + l * LANES);
         for (Index i = 0; i < L * LANES && part == 0; ++i) sums[weights * LANES + i] += of_bias[i];
         for (Index b = 0; b < blocks.count; ++b) {

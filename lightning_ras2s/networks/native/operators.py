@@ -87,8 +87,8 @@ def serves(tensors: Sequence[Tensor]) -> bool:
     return (
         not _is_plain()
         and not _is_transformed()
-        and not torch.is_autocast_enabled("cpu")
         and _served(tuple(tensors))
+        and not torch.is_autocast_enabled(tensors[0].device.type)
     )
 
 
@@ -156,8 +156,7 @@ class Operator(Kernel):
     Args:
         schema: As of ``Kernel``, and so are ``run``, ``check``, ``fake`` and ``flops``.
         twin: The same in plain torch.
-        gradient: Gives the kernel's result with its gradient, from all arguments; without one, the
-            twin is what is differentiated.
+        gradient: Gives the kernel's result with its gradient, from all arguments.
     """
 
     def __init__(
@@ -168,7 +167,7 @@ class Operator(Kernel):
         check: Callable[..., None],
         fake: Callable[..., Any],
         flops: Callable[..., int],
-        gradient: Callable[..., Any] | None = None,
+        gradient: Callable[..., Any],
     ) -> None:
         super().__init__(schema, run, check, fake, flops)
         self._twin = twin
@@ -180,7 +179,7 @@ class Operator(Kernel):
 
     def __call__(self, *arguments: Any) -> Any:
         """Computes it, by the kernel where that can."""
-        if is_running() and self.gradient is not None:
+        if is_running():
             return self.gradient(*arguments)
         if _is_plain():
             return self.twin(*arguments)
@@ -195,7 +194,7 @@ class Operator(Kernel):
         if _is_transformed():
             return self.twin(*arguments)
         if torch.is_grad_enabled() and any(x.requires_grad for x in _tensors(arguments)):
-            if self.gradient is None or not _served(arguments):
+            if not _served(arguments):
                 return self.twin(*arguments)
             keep_memory()
             return self.gradient(*arguments)

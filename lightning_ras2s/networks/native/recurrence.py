@@ -38,26 +38,18 @@ def recur(step: Any, h: Any, reads: Results) -> tuple[Any, Results]:
     lengths = [len(read) for read in reads]
     made: list[int] = []  # numbers of results
 
-    names = [name for name, _ in module.named_parameters()]
-
-    def run(tensors: Sequence[Tensor], others: bool = False) -> list[Tensor]:
-        """All results; ``others`` takes the weights, too, from the tensors."""
+    def run(call: Callable[..., Any], tensors: Sequence[Tensor]) -> list[Tensor]:
+        """All that ``call`` makes, in place of the step, of the inputs among the tensors."""
         rest = iter(tensors)
-        weights = dict(zip(names, tensors[len(inputs) :], strict=True))
-
-        def with_weights(*arguments: Any) -> Any:
-            return functional_call(module, weights, arguments)
-
         start = tuple(next(rest) for _ in carried)
         again = [tuple(next(rest) for _ in range(length)) for length in lengths]
-        own = with_weights if others else step
-        end, results = _recur(own, start if isinstance(h, tuple) else start[0], again)
+        end, results = _recur(call, start if isinstance(h, tuple) else start[0], again)
         made[:] = [len(result) for result in results]
         ends = end if isinstance(h, tuple) else (end,)
         return [*ends, *(x for result in results for x in result)]
 
     try:
-        flat = iter(_Recurrence.apply(run, *inputs, *module.parameters()))
+        flat = iter(_Recurrence.apply(run, module, *inputs, *module.parameters()))
     except UnknownTensorError:
         _others.add(module)
         return _recur(step, h, reads)
@@ -76,12 +68,12 @@ def _recur(step: Any, h: Any, reads: Results) -> tuple[Any, Results]:
 
 class _Recurrence(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, run: Run, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, run: Run, module: nn.Module, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        ctx.run = run
+        ctx.run, ctx.module = run, module
         ctx.tape = Tape(tensors)
         with ctx.tape.running():
-            results = run(tensors)
+            results = run(module, tensors)
         ctx.tape.require(results)
         ctx.save_for_backward(*tensors)  # they live, and so do their ids
         ctx.of_tensors, ctx.of_results = [id(x) for x in tensors], [id(x) for x in results]
@@ -89,27 +81,34 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors  # raises RuntimeError if one has changed since
         if torch.is_grad_enabled() or ctx.tape is None:  # differentiated again, or a second time
-            return None, *_again(ctx.run, ctx.saved_tensors, gradients)
+            return None, None, *_again(ctx.run, ctx.module, tensors, gradients)
         found: dict[int, Tensor] = {}
         for key, gradient in zip(ctx.of_results, gradients, strict=True):
             if gradient is not None:
                 found[key] = found[key] + gradient if key in found else gradient
         tape, ctx.tape = ctx.tape, None
         tape.unwind(found)
-        return None, *(found.pop(key, None) for key in ctx.of_tensors)  # each once
+        return None, None, *(found.pop(key, None) for key in ctx.of_tensors)  # each once
 
 
 def _again(
-    run: Run, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]
+    run: Run, module: nn.Module, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
     """The gradients of the tensors by autograd, which may be differentiated themselves."""
     create = torch.is_grad_enabled()
+    names = [name for name, _ in module.named_parameters()]
     with torch.enable_grad():
         own = [x.view_as(x) if x.requires_grad else x for x in tensors]  # see differentiate_again
+        weights = dict(zip(names, own[len(own) - len(names) :], strict=True))
+
+        def call(*arguments: Any) -> Any:
+            return functional_call(module, weights, arguments)
+
         pairs = [
             (result, gradient)
-            for result, gradient in zip(run(own, others=True), gradients, strict=True)
+            for result, gradient in zip(run(call, own), gradients, strict=True)
             if gradient is not None and result.requires_grad
         ]
         results, given = zip(*pairs, strict=True)
