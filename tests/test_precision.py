@@ -56,7 +56,7 @@ def started(tmp_path_factory):
 @pytest.fixture(scope="module")
 def single(started, tmp_path_factory):
     """The losses in single precision."""
-    return torch.tensor(train(tmp_path_factory.mktemp("single"), STEPS, 2e-3, started).losses)
+    return torch.tensor(train(tmp_path_factory.mktemp("single"), STEPS, 5e-4, started).losses)
 
 
 @pytest.mark.slow
@@ -70,10 +70,10 @@ def single(started, tmp_path_factory):
     ],
 )
 def test_the_training_curve_is_that_of_single_precision(tmp_path, started, single, precision):
-    denoiser = train(tmp_path, STEPS, 2e-3, started, **precision)
+    denoiser = train(tmp_path, STEPS, 5e-4, started, **precision)
     half = torch.tensor(denoiser.losses)
     assert not torch.equal(half, single)
-    torch.testing.assert_close(half, single, rtol=0.05, atol=0)  # 0.014 was seen
+    torch.testing.assert_close(half, single, rtol=0.05, atol=0)  # 0.015 was seen
     torch.testing.assert_close(half.mean(), single.mean(), rtol=0.01, atol=0)  # 0.002
     assert denoiser.skipped == 0
 

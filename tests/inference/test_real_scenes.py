@@ -23,14 +23,16 @@ torch.set_num_threads(2)
 
 SHARED = GOLDEN.parent
 SCENES = ("sandiego", "samson", "gator_vi", "muufl_casi72", "jasper_ridge")
-FIVE = ("noniid", "stripe", "deadline", "impulse", "mixture")
-SIGMAS = (0.002, 0.005, 0.01, 0.03, 0.1)
-IID = tuple(f"gaussian{255 * sigma:g}" for sigma in SIGMAS)
-CASES = (
-    *FIVE,
-    *IID,
+PART = 64
+CASES = ("noniid", "mixture", "gaussian0.51", "gaussian2.55", "noniid, clipped")
+MORE = (  # each for one scene
+    "stripe",
+    "deadline",
+    "impulse",
+    "gaussian1.275",
+    "gaussian7.65",
+    "gaussian25.5",
     "clean",
-    "noniid, clipped",
     "gaussian30, clipped",
     "correlated",
     "shared by bands",
@@ -52,9 +54,10 @@ def network():
 
 
 @cache
-def scene(name):
+def scene(name, size=None):
+    """The scene with its values in 0 to 1, or a part of ``size`` x ``size`` pixels."""
     cube = np.load(SHARED / f"scenes/{name}.npz")["cube"].astype(np.float32)
-    return torch.from_numpy((cube - cube.min()) / (cube.max() - cube.min()))
+    return torch.from_numpy((cube - cube.min()) / (cube.max() - cube.min()))[:, :size, :size]
 
 
 def darker(clean):
@@ -108,7 +111,7 @@ def reference_figures():
 @pytest.mark.parametrize("name", SCENES)
 def test_refined_is_never_worse_and_as_good_as_promised(name):
     promised, failures = reference_figures(), []
-    for case in CASES:
+    for case in CASES + MORE[SCENES.index(name) :: len(SCENES)]:
         noisy, clean = noisy_and_clean(name, case)
         result = denoised_by_network(noisy)
         before, alone = psnr(noisy, clean), psnr(result, clean)
@@ -119,7 +122,7 @@ def test_refined_is_never_worse_and_as_good_as_promised(name):
         print(f"{name:13} {case:20} {before:6.2f} {alone:6.2f} {once:6.2f} {refined:6.2f}")  # noqa: T201
         if min(once, refined) < alone:
             failures.append((case, "worse than the network", alone, once, refined))
-        if case in IID[1:] and refined < before - 0.15:
+        if case.startswith("gaussian") and case != "gaussian0.51" and refined < before - 0.15:
             failures.append((case, "worse than the noisy scene", before, refined))
         expected = promised.get((name, case), [0, 0, 0])
         if refined < expected[2] - 0.05:
@@ -141,7 +144,7 @@ def test_a_median_refined_is_a_rival():
 @pytest.mark.parametrize("name", SCENES)
 def test_the_range_that_is_found_costs_little(name):
     losses = {}
-    for case in ("noniid", "mixture", "gaussian2.55", "poisson"):
+    for case in ("noniid", "poisson"):
         noisy, clean = noisy_and_clean(name, case)
         true, found = (
             psnr(denoise(noisy, "ras2s+s", OFFICIAL_WEIGHTS, scale), clean)
@@ -187,13 +190,13 @@ def share_kept(with_them, without, features, pixels):
 
 
 def test_refined_weak_signals_are_found_no_less_and_kept_nearly_as_well():
-    """Alone, the network keeps .29 of them on the mean of these, and +S .01 less."""
+    """Alone, the network keeps .28 of them on the mean of these, and +S .01 more."""
     table = {}
-    for case in ("gaussian2.55", "gaussian7.65", "noniid"):
+    for case in ("gaussian2.55", "noniid"):
         for depth in (0.05, 0.15):
             rows = []
             for name in SCENES:
-                clean = scene(name)
+                clean = scene(name, PART)
                 changed, pixels, shape = with_features(clean, depth)
                 target = -clean.mean((1, 2)) * shape
                 results = []
@@ -217,12 +220,12 @@ def test_refined_weak_signals_are_found_no_less_and_kept_nearly_as_well():
 # ---------------------------------------------------------------------------------------- quality
 
 
-@pytest.mark.parametrize("case", [*FIVE, "gaussian2.55", "gaussian7.65"])
+@pytest.mark.parametrize("case", ["noniid", "mixture", "gaussian2.55", "gaussian7.65"])
 def test_two_of_three_errors_lie_within_the_predicted_standard_error(case):
     """Over the five scenes 68 %, give or take 8; with a seed that no factor was measured with."""
     shares = []
     for name in SCENES:
-        clean = scene(name)
+        clean = scene(name, PART)
         noisy = add_noise(clean, case, 8)
         refined, learned = refined_by(METHODS["ras2s"], noisy, denoised_by_network(noisy))
         error = learned.uncertainty.standard_error().view_as(clean)
