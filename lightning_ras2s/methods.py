@@ -41,7 +41,6 @@ class Method:
         marks: Tensors that its weights have under one of these names, ours or its authors'.
         reader: Makes the network of such tensors, ``module:name``.
         weights: The file of those that come with the package.
-        repeats: How often its refinement is repeated at most, while the result still changes.
         refined: Followed by +S.
     """
 
@@ -62,7 +61,6 @@ class Method:
     marks: tuple[str, ...] = ()
     reader: str = ""
     weights: str = ""
-    repeats: int = 4
     refined: bool = False
 
     @property
@@ -106,7 +104,6 @@ _ALL = (
         kind="model-based",
         source="lightning_ras2s.classical.identity:identity",
         summary="the noisy cube as it is",
-        repeats=1,
     ),
     Method(
         key="median",
@@ -133,7 +130,6 @@ _ALL = (
         ),
         reader="lightning_ras2s.networks.ras2s.loading:network_of",
         weights="ras2s.safetensors",
-        repeats=2,
     ),
 )
 METHODS: dict[str, Method] = {method.key: method for method in _ALL}

@@ -20,7 +20,8 @@ from datamodules.base import HSIDataModule
 from datamodules.random_streams import derive_seed
 from lightning_ras2s.evaluation import Row, SceneRows, mean
 from lightning_ras2s.graphs import GraphedNetwork
-from lightning_ras2s.inference.whole_cubes import refined_by, whole_cubes
+from lightning_ras2s.inference.subspace import refine
+from lightning_ras2s.inference.whole_cubes import whole_cubes
 from lightning_ras2s.losses import WeightedLoss
 from lightning_ras2s.methods import Method, find, key_of, method_of, refined, select
 from lightning_ras2s.metrics import METRICS
@@ -361,7 +362,7 @@ class HSIDenoiser(L.LightningModule):
             if method.refined and image.isfinite().all():
                 masks = batch.get("valid", [None] * len(noisy))
                 cubes = zip(noisy, image, masks, strict=True)
-                image = torch.stack([refined_by(method, *cube)[0] for cube in cubes])
+                image = torch.stack([refine(*cube)[0] for cube in cubes])
             self._note(batch, method, image)
         return denoised
 

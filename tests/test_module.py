@@ -159,7 +159,7 @@ def test_a_refined_row_is_the_refinement_of_the_networks_result(tmp_path):
     denoiser, module = HSIDenoiser(Scale(0.9)), data(test_noise=["noniid"])
     trainer(tmp_path).test(denoiser, module, verbose=False)
     for item in module.test_set:
-        refined, _ = refine(item["noisy"], 0.9 * item["noisy"], repeats=denoiser.method.repeats)
+        refined, _ = refine(item["noisy"], 0.9 * item["noisy"])
         (row,) = [
             row
             for row in denoiser.evaluation

@@ -22,7 +22,8 @@ from lightning_ras2s.inference.scaling import (
     range_of_file,
     take_off,
 )
-from lightning_ras2s.inference.whole_cubes import refined_by, whole_cubes
+from lightning_ras2s.inference.subspace import refine
+from lightning_ras2s.inference.whole_cubes import whole_cubes
 from lightning_ras2s.methods import Method, find, method_of
 from lightning_ras2s.weights import load_network
 
@@ -97,7 +98,7 @@ def denoise(
     with torch.inference_mode():
         denoised = base(noisy[None])[0].float()
         if found.refined:
-            denoised, _ = refined_by(found, noisy, denoised, there)
+            denoised, _ = refine(noisy, denoised, there)
         removed = (noisy - denoised).cpu().numpy()
     removed = removed.astype(np.float64) * (strength * (high - low))
     masks = [None] * len(values) if valid is None else valid

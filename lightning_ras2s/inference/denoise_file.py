@@ -27,9 +27,8 @@ from lightning_ras2s.inference.denoised_scene import DenoisedScene
 from lightning_ras2s.inference.part_folder import PartFolder
 from lightning_ras2s.inference.prepared_scene import Direction, FileScale, PreparedScene, Report
 from lightning_ras2s.inference.scaling import take_off
-from lightning_ras2s.inference.subspace import FEWEST_BANDS, MOST, SMALLEST_SIDE, Learned
+from lightning_ras2s.inference.subspace import FEWEST_BANDS, MOST, SMALLEST_SIDE, Learned, refine
 from lightning_ras2s.inference.tiles import SMALLEST, Tiling, fit_tiles
-from lightning_ras2s.inference.whole_cubes import refined_by
 from lightning_ras2s.methods import Method
 
 MEMORY = 600 * 2**20  # bytes that a tile may take on a CPU
@@ -83,7 +82,7 @@ class Job:
         """What the method makes of a cube [B, H, W] in the memory."""
         noisy = noisy.to(self.devices[0])
         denoised = self.denoiser(noisy[None])[0].float()
-        return refined_by(self.method, noisy, denoised)[0] if self.method.refined else denoised
+        return refine(noisy, denoised)[0] if self.method.refined else denoised
 
 
 @dataclass(frozen=True)
@@ -266,8 +265,7 @@ def _refine(
     if not parts.is_done("refined") or job.wants_error:
         job.report("refining", 0, 1)
         valid = scene.valid()
-        refined, learned = refined_by(
-            job.method,
+        refined, learned = refine(
             torch.from_numpy(scene.noisy),
             torch.from_numpy(denoised),
             None if valid is None else torch.from_numpy(valid),

@@ -22,13 +22,15 @@ from lightning_ras2s.inference.wiener import smooth
 
 ROUNDS = 3
 SMALLEST_SIDE, FEWEST_BANDS = 8, 3  # below, there is nothing to learn from
-FIRST, LATER, MOST = 10, 8, 64  # dimensions of a trusted denoised cube, of others, and in all
+REPEATS = 4
+FIRST, LATER, MOST = 10, 8, 64  # dimensions of the denoised cube, of what became of it, and in all
 PRIOR = 0.05  # weight of the denoised cube in the fit of a pixel
 STRONG_PRIOR = 1.0  # the same where the noise is correlated, and so as smooth as spectra are
 MANY = 24  # dimensions, above which masked values are filled in rather than left out
 LITTLE = 0.008  # noise below this share of the range: few dimensions, and not refined again
 LEFT_IN = 0.002  # noise below this share of the range is left in
-OUTSIDE = 1 / 3  # share of the denoised cube outside the subspace that is given back
+OUTSIDE = 1 / 3  # share of the denoised cube outside the subspace that is given back, at most
+HIDDEN = 0.3  # of the scene outside the subspace, as a share of the error expected in it
 OF_SUBSPACE = 1.8  # times the square error that is expected in it: see `Uncertainty`
 
 New = Callable[..., Tensor]
@@ -62,8 +64,7 @@ def refine(
     noisy: Tensor,
     denoised: Tensor,
     valid: Tensor | None = None,
-    repeats: int = 1,
-    trusted: bool = True,
+    repeats: int = REPEATS,
     new: New = torch.empty,
 ) -> tuple[Tensor, Learned | None]:
     """Refines a denoised cube.
@@ -73,9 +74,6 @@ def refine(
         denoised: [B, H, W], what a denoiser made of it, finite.
         valid: [B, H, W] or [H, W] bool, the noisy values that count. NaN and infinite ones do not.
         repeats: How often at most; the result is the next one's denoised cube, while that helps.
-        trusted: Of what the denoised cube has outside the subspace a third is given back, as weak
-            signals lie there. Repeated, that stays; or, with False, shrinks each time, for a
-            denoiser whose errors lie there, and fewer dimensions are read off its result.
         new: Makes the tensors that are kept, called as ``torch.empty`` is.
 
     Returns:
@@ -99,13 +97,13 @@ def refine(
         missing=_missing(noisy, valid, new),
         size=(height, width),
     )
-    learned = _refine_once(scene, ROUNDS, FIRST if trusted else LATER, OUTSIDE, new)
+    learned = _refine_once(scene, ROUNDS, FIRST, OUTSIDE, new)
     for _ in range(repeats - 1):
         if learned.sigma.median() < LITTLE or learned.counted.any():
             break  # each time something is lost, and here it would not be made up for
         pilot = new(*scene.reference.shape, dtype=torch.float32, device=noisy.device)
         scene = replace(scene, pilot=pilot.copy_(scene.reference))
-        learned = _refine_once(scene, 1, LATER, 1.0 if trusted else OUTSIDE, new)
+        learned = _refine_once(scene, 1, LATER, 1.0, new)
     return scene.reference.view(noisy.shape), learned
 
 
@@ -150,7 +148,7 @@ def _refine_once(scene: Cubes, rounds: int, dimensions: int, outside: float, new
         scene: Its pilot is refined.
         rounds: Of noise, subspace, fit and smoothing.
         dimensions: Of the pilot that are taken in the first of them.
-        outside: Share of the pilot outside the subspace that is given back.
+        outside: Share of the pilot outside the subspace that is given back, at most.
         new: Makes the tensors that are kept.
     """
     for window in scene.some_pixels():
@@ -162,9 +160,11 @@ def _refine_once(scene: Cubes, rounds: int, dimensions: int, outside: float, new
     for _ in range(rounds - 1):
         noise, moments = look(scene, factors, noise)
         fit, factors, risk = _denoise(scene, noise, moments, pilot, LATER, new)
-    put_back, together = _give_back(scene, fit, noise, outside)
+    squares = factors.directions.square()
+    given = _outside(scene, fit, squares @ risk.mean(1, keepdim=True), outside)
+    put_back, together = _give_back(scene, fit, noise, given)
     same = put_back**2 * noise.sigma**2 + _of_hidden(together, noise, factors, risk)
-    uncertainty = Uncertainty(scene, fit, factors.directions.square(), risk, outside, same)
+    uncertainty = Uncertainty(scene, fit, squares, risk, given, same)
     shape = (scene.bands, *scene.size)
     return Learned(
         noise.sigma[:, 0],
@@ -299,7 +299,21 @@ def _fit_without(outliers: Tensor, projected: Tensor, fit: _Fit, found: Tensor) 
 # ----------------------------------------------------------------------------- what is given back
 
 
-def _give_back(scene: Cubes, fit: _Fit, noise: Noise, outside: float) -> tuple[Tensor, Tensor]:
+def _outside(scene: Cubes, fit: _Fit, expected: Tensor, most: float) -> Tensor:
+    """Share of what the pilot has outside the subspace that is given back, [B, 1].
+
+    Weak signals lie there, and errors of the denoiser. Wiener's share: of the energy that is there,
+    that of signals is ``HIDDEN`` times the square error that is expected in the subspace, [B, 1].
+    """
+    energy = torch.zeros_like(expected, dtype=torch.float64)
+    for window in scene.some_pixels():
+        found = fit.outside(scene.pilot[:, window].float())
+        energy += found.square().sum(1, keepdim=True)
+    energy = (energy / scene.pixels).float().clamp_min(1e-20)
+    return (HIDDEN * expected / energy).clamp_max(most)
+
+
+def _give_back(scene: Cubes, fit: _Fit, noise: Noise, outside: Tensor) -> tuple[Tensor, Tensor]:
     """Adds what the subspace lacks to the reference, and the share of the data that is signal.
 
     Returns:
@@ -351,7 +365,7 @@ class Uncertainty:
     fit: _Fit
     squares: Tensor  # [B, K], of the directions
     risk: Tensor  # [K, P], of the coefficients
-    outside: float  # share of the pilot outside the subspace that was given back
+    outside: Tensor  # [B, 1], share of the pilot outside the subspace that was given back
     same: Tensor  # [B, 1], variance
 
     def standard_error(self, window: slice | Tensor = ALL) -> Tensor:

@@ -1,12 +1,10 @@
-"""A method on whole cubes: of any size, whatever its denoiser takes, and refined."""
+"""A method on whole cubes: of any size, whatever its denoiser takes."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_ras2s.inference.subspace import Learned, refine
 from lightning_ras2s.methods import Method
 
 Denoise = Callable[[Tensor], Tensor]
@@ -22,14 +20,6 @@ def whole_cubes(denoise: Denoise, method: Method) -> Denoise:
         return denoised[..., :height, :width]
 
     return denoise if method.bands is None and method.multiple_of == 1 else denoise_whole
-
-
-def refined_by(
-    method: Method, noisy: Tensor, denoised: Tensor, valid: Tensor | None = None, **options: Any
-) -> tuple[Tensor, Learned | None]:
-    """The +S of a method's result; all [B, H, W]. See ``refine``."""
-    trusted = method.kind == "network"
-    return refine(noisy, denoised, valid, method.repeats, trusted, **options)
 
 
 def in_band_windows(denoise: Denoise, noisy: Tensor, bands: int) -> Tensor:

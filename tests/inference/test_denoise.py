@@ -54,7 +54,7 @@ def test_without_a_scale_the_network_sees_the_values_as_they_are(tmp_path):
     alone = denoise(noisy, "ras2s", tmp_path / "small.pth", scale=None)
     torch.testing.assert_close(alone, expected, rtol=0, atol=2e-7)
     both = denoise(noisy, "ras2s+s", tmp_path / "small.pth", scale=None)
-    refined, _ = refine(noisy, expected, repeats=2)
+    refined, _ = refine(noisy, expected)
     torch.testing.assert_close(both, refined, rtol=0, atol=1e-4)
 
 

@@ -14,8 +14,6 @@ import torch
 from datamodules import add_noise
 from lightning_ras2s import denoise, load_network
 from lightning_ras2s.inference.subspace import refine
-from lightning_ras2s.inference.whole_cubes import refined_by
-from lightning_ras2s.methods import METHODS
 from lightning_ras2s.quality.noise import measure_noise
 from tests.golden import GOLDEN, OFFICIAL_WEIGHTS
 
@@ -116,8 +114,8 @@ def test_refined_is_never_worse_and_as_good_as_promised(name):
         result = denoised_by_network(noisy)
         before, alone = psnr(noisy, clean), psnr(result, clean)
         once, refined = (
+            psnr(refine(noisy, result, repeats=1)[0], clean),
             psnr(refine(noisy, result)[0], clean),
-            psnr(refined_by(METHODS["ras2s"], noisy, result)[0], clean),
         )
         print(f"{name:13} {case:20} {before:6.2f} {alone:6.2f} {once:6.2f} {refined:6.2f}")  # noqa: T201
         if min(once, refined) < alone:
@@ -203,7 +201,7 @@ def test_refined_weak_signals_are_found_no_less_and_kept_nearly_as_well():
                 for cube in (changed, clean):
                     noisy = add_noise(cube, case, 7)
                     alone = denoised_by_network(noisy)
-                    results.append((noisy, alone, refined_by(METHODS["ras2s"], noisy, alone)[0]))
+                    results.append((noisy, alone, refine(noisy, alone)[0]))
                 found = [found_by_a_matched_filter(cube, pixels, target) for cube in results[0]]
                 kept = [
                     share_kept(*pair, changed - clean, pixels)
@@ -227,7 +225,7 @@ def test_two_of_three_errors_lie_within_the_predicted_standard_error(case):
     for name in SCENES:
         clean = scene(name, PART)
         noisy = add_noise(clean, case, 8)
-        refined, learned = refined_by(METHODS["ras2s"], noisy, denoised_by_network(noisy))
+        refined, learned = refine(noisy, denoised_by_network(noisy))
         error = learned.uncertainty.standard_error().view_as(clean)
         used = noisy.flatten(1).std(1) > 0
         shares.append(((refined - clean).abs() <= error)[used].float().mean().item())
