@@ -7,12 +7,13 @@ scene need never be in memory.
 import ctypes
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lightning_ras2s.inference.noise_estimate import (
+    FEW,
     BandNoise,
     find_outliers,
     look_at_bands,
@@ -105,6 +106,7 @@ class Moments:
     reference: Tensor  # [B, B] float64, covariance
     residual: Tensor  # [B, B] float64, mean products of what noisy and reference differ
     pixels: int
+    off: Tensor  # [B, 1], by what the data say that the mean is off
 
 
 def look(scene: Cubes, factors: Factors | None, before: Noise | None) -> tuple[Noise, Moments]:
@@ -135,7 +137,8 @@ def look(scene: Cubes, factors: Factors | None, before: Noise | None) -> tuple[N
         residual = (data - reference).masked_fill_(outliers, 0)
         inner = reference - centre if factors is None else factors.coefficients[:, window]
         there = slice(None) if missing is None else ~missing.all(0)
-        total.add(inner[:, there], residual[:, there], outliers[:, there])
+        clear = ~outliers & _is_clear(y, bands, columns[window])
+        total.add(inner[:, there], residual[:, there], outliers[:, there], clear[:, there])
     moments, unmasked = total.moments(centre if factors is None else factors.mean, factors)
     kept = (total.kept / total.pixels).float()
     plain = (kept > 0.9) & bands.even
@@ -143,9 +146,17 @@ def look(scene: Cubes, factors: Factors | None, before: Noise | None) -> tuple[N
     if not (_is_short_ranged(correlation, plain) if before is None else before.is_correlated):
         others = sigma_from_other_bands(unmasked, total.pixels) / kept.clamp_min(0.1).sqrt()
         lower = torch.minimum(bands.sigma, torch.maximum(others, 0.02 * bands.sigma))
-        sigma = torch.where(plain, lower, bands.sigma)
-        return Noise(bands, sigma, kept, plain, columns, None), moments
-    return Noise(bands, bands.sigma, kept, plain, columns, correlation), moments
+        sigma, correlation = torch.where(plain, lower, bands.sigma), None
+    else:
+        sigma = bands.sigma
+    moments = replace(moments, off=total.mean_difference(sigma))
+    return Noise(bands, sigma, kept, plain, columns, correlation), moments
+
+
+def _is_clear(y: Tensor, bands: BandNoise, columns: Tensor) -> Tensor:
+    """Values whose mean is that of the scene: of no striped column, no end, nothing clipped."""
+    even = (bands.offsets[:, columns] == 0) & (y != 0) & (y != 1)
+    return even & ~(bands.clipped[0] | bands.clipped[1] | bands.counted)
 
 
 def _give_back_memory() -> None:
@@ -187,20 +198,35 @@ class _Products:
         self.pixels = 0
         self.kept = zeros(bands, 1)
         self.sum, self.residual_sum = zeros(coefficients, 1), zeros(bands, 1)
+        self.clear, self.clear_sum = zeros(bands, 1), zeros(bands, 1)
         self.inner = zeros(coefficients, coefficients)
         self.cross = zeros(coefficients, bands)
         self.outer = zeros(bands, bands)
 
-    def add(self, coefficients: Tensor, residual: Tensor, outliers: Tensor) -> None:
+    def add(self, coefficients: Tensor, residual: Tensor, outliers: Tensor, clear: Tensor) -> None:
         """Those of some more pixels."""
         a, r = coefficients.double(), residual.double()
         self.pixels += outliers.shape[1]
         self.kept += (~outliers).sum(1, keepdim=True)
         self.sum += a.sum(1, keepdim=True)
         self.residual_sum += r.sum(1, keepdim=True)
+        self.clear += clear.sum(1, keepdim=True)
+        self.clear_sum += (r * clear).sum(1, keepdim=True)
         self.inner += a @ a.T
         self.cross += a @ r.T
         self.outer += r @ r.T
+
+    def mean_difference(self, sigma: Tensor) -> Tensor:
+        """By what the data say that the mean of the reference is off, [B, 1].
+
+        As far as the noise lets them say it: as in a Wiener filter over the bands.
+        """
+        enough = self.clear >= FEW
+        found = torch.where(enough, self.clear_sum / self.clear.clamp_min(1), 0)
+        variance = sigma.double().square() / self.clear.clamp_min(1)
+        energy = torch.where(enough, found.square() - variance, 0).sum() / enough.sum().clamp_min(1)
+        energy = energy.clamp_min(1e-20)
+        return (found * energy / (energy + variance)).float()
 
     def moments(self, mean: Tensor, factors: Factors | None) -> tuple[Moments, Tensor]:
         """Of the reference, which is ``mean`` and ``factors``; and the centred data's products."""
@@ -215,4 +241,7 @@ class _Products:
         centred = self.outer - self.pixels * residual_mean @ residual_mean.T
         unmasked = inner + cross + cross.T + centred
         mean = (mean + shift).float()
-        return Moments(mean, inner / self.pixels, self.outer / self.pixels, self.pixels), unmasked
+        off = torch.zeros_like(mean)
+        return Moments(
+            mean, inner / self.pixels, self.outer / self.pixels, self.pixels, off
+        ), unmasked

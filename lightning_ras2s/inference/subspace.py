@@ -186,7 +186,7 @@ def _denoise(
         The fit, the factors of the reference, and the expected square errors of its coefficients,
         [K, P].
     """
-    fit = _Fit.of(_subspace(moments, noise, count), moments.mean, pilot, noise)
+    fit = _Fit.of(_subspace(moments, noise, count), moments.mean + moments.off, pilot, noise)
     fitted, piloted = _coefficients(scene, fit, noise, new)
     smoothed, risk = (
         new(*fitted.shape, dtype=torch.float32, device=fitted.device) for _ in range(2)
@@ -229,6 +229,7 @@ class _Fit:
 
     subspace: Tensor  # [B, K]
     mean: Tensor  # [B, 1]
+    shift: Tensor  # [B, 1], from the pilot's mean to this one
     sigma: Tensor  # [B, 1]
     prior: Tensor  # [K, K], weight of the pilot's coefficients
     turned: Tensor  # [K, K], from coefficients to whitened ones on the axes
@@ -244,12 +245,15 @@ class _Fit:
             covariance = covariance @ shared @ covariance
         mixing = torch.linalg.cholesky(covariance).double()
         whiten = torch.linalg.inv(mixing)
-        shift = (pilot.mean - mean).double()
         onto = whiten @ (subspace / noise.sigma).double().T
-        axes = torch.linalg.eigh(onto @ (pilot.reference + shift @ shift.T) @ onto.T)[1].flip(1)
+        axes = torch.linalg.eigh(onto @ pilot.reference @ onto.T)[1].flip(1)
         turned, back = (axes.T @ whiten).float(), (mixing @ axes).float()
         prior = (STRONG_PRIOR if noise.is_correlated else PRIOR) * share
-        return cls(subspace, mean, noise.sigma, prior, turned, back)
+        return cls(subspace, mean, mean - pilot.mean, noise.sigma, prior, turned, back)
+
+    def pilot(self, scene: Cubes, window: slice | Tensor) -> Tensor:
+        """Some pixels of the denoised cube, [B, p], with the mean that the data have."""
+        return scene.pilot[:, window].float() + self.shift
 
     def coefficients(self, cube: Tensor) -> Tensor:
         """Of spectra [B, p], by projection: [K, p]."""
@@ -272,7 +276,7 @@ def _coefficients(scene: Cubes, fit: _Fit, noise: Noise, new: New) -> tuple[Tens
         y, reference, _ = scene.part(ALL, window)
         outliers = scene.outliers[:, window]
         data = without_offsets(y, reference, outliers, noise.bands, noise.columns[window])
-        pilot = fit.coefficients(scene.pilot[:, window].float())
+        pilot = fit.coefficients(fit.pilot(scene, window))
         # A masked value is left out (0 after centring) or, with many dimensions, filled in.
         data = torch.where(outliers, reference if dimensions > MANY else fit.mean, data)
         projected = fit.coefficients(data) + fit.prior @ pilot
@@ -307,7 +311,7 @@ def _outside(scene: Cubes, fit: _Fit, expected: Tensor, most: float) -> Tensor:
     """
     energy = torch.zeros_like(expected, dtype=torch.float64)
     for window in scene.some_pixels():
-        found = fit.outside(scene.pilot[:, window].float())
+        found = fit.outside(fit.pilot(scene, window))
         energy += found.square().sum(1, keepdim=True)
     energy = (energy / scene.pixels).float().clamp_min(1e-20)
     return (HIDDEN * expected / energy).clamp_max(most)
@@ -331,7 +335,7 @@ def _give_back(scene: Cubes, fit: _Fit, noise: Noise, outside: Tensor) -> tuple[
         return (data - reference).masked_fill_(outliers, 0)
 
     for window in scene.some_pixels():
-        scene.reference[:, window] += outside * fit.outside(scene.pilot[:, window].float())
+        scene.reference[:, window] += outside * fit.outside(fit.pilot(scene, window))
         difference, kept = rest(window), ~scene.outliers[:, window]
         squares += difference.square().sum(1, keepdim=True)
         number += kept.sum(1, keepdim=True)
@@ -371,7 +375,7 @@ class Uncertainty:
     def standard_error(self, window: slice | Tensor = ALL) -> Tensor:
         """Of some pixels of the cube as it was refined, [B, p], on its scale."""
         variance = OF_SUBSPACE * (self.squares @ self.risk[:, window]) + self.same
-        given = self.outside * self.fit.outside(self.scene.pilot[:, window].float())
+        given = self.outside * self.fit.outside(self.fit.pilot(self.scene, window))
         return (variance + given.square()).sqrt()
 
     def of_bands(self) -> Tensor:
