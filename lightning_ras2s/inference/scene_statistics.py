@@ -103,7 +103,7 @@ class Moments:
     """Sums over the pixels that hold a valid value."""
 
     mean: Tensor  # [B, 1] of the reference
-    reference: Tensor  # [B, B] float64, covariance
+    reference: Tensor  # [B, B] float64, covariance; later ones as the data correct it
     residual: Tensor  # [B, B] float64, mean products of what noisy and reference differ
     pixels: int
     off: Tensor  # [B, 1], by what the data say that the mean is off
@@ -129,6 +129,7 @@ def look(scene: Cubes, factors: Factors | None, before: Noise | None) -> tuple[N
     columns = torch.arange(scene.pixels, device=centre.device) % scene.size[1]
     dimensions = scene.bands if factors is None else len(factors.coefficients)
     total = _Products(dimensions, scene.bands, centre.device)
+    clear = _Clear(0 if factors is None else dimensions, scene.bands, centre.device)
     for window in scene.some_pixels():
         y, reference, missing = scene.part(ALL, window)
         outliers = find_outliers(y, reference, missing, bands, columns[window])
@@ -137,8 +138,8 @@ def look(scene: Cubes, factors: Factors | None, before: Noise | None) -> tuple[N
         residual = (data - reference).masked_fill_(outliers, 0)
         inner = reference - centre if factors is None else factors.coefficients[:, window]
         there = slice(None) if missing is None else ~missing.all(0)
-        clear = ~outliers & _is_clear(y, bands, columns[window])
-        total.add(inner[:, there], residual[:, there], outliers[:, there], clear[:, there])
+        total.add(inner[:, there], residual[:, there], outliers[:, there])
+        clear.add(inner, residual, ~outliers & _is_clear(y, bands, columns[window]))
     moments, unmasked = total.moments(centre if factors is None else factors.mean, factors)
     kept = (total.kept / total.pixels).float()
     plain = (kept > 0.9) & bands.even
@@ -149,7 +150,11 @@ def look(scene: Cubes, factors: Factors | None, before: Noise | None) -> tuple[N
         sigma, correlation = torch.where(plain, lower, bands.sigma), None
     else:
         sigma = bands.sigma
-    moments = replace(moments, off=total.mean_difference(sigma))
+    moments = replace(moments, off=clear.mean(sigma))
+    if factors is not None:
+        inner = total.inner_covariance()
+        directions = factors.directions.double() + clear.directions(inner, sigma)
+        moments = replace(moments, reference=directions @ inner @ directions.T)
     return Noise(bands, sigma, kept, plain, columns, correlation), moments
 
 
@@ -198,41 +203,30 @@ class _Products:
         self.pixels = 0
         self.kept = zeros(bands, 1)
         self.sum, self.residual_sum = zeros(coefficients, 1), zeros(bands, 1)
-        self.clear, self.clear_sum = zeros(bands, 1), zeros(bands, 1)
         self.inner = zeros(coefficients, coefficients)
         self.cross = zeros(coefficients, bands)
         self.outer = zeros(bands, bands)
 
-    def add(self, coefficients: Tensor, residual: Tensor, outliers: Tensor, clear: Tensor) -> None:
+    def add(self, coefficients: Tensor, residual: Tensor, outliers: Tensor) -> None:
         """Those of some more pixels."""
         a, r = coefficients.double(), residual.double()
         self.pixels += outliers.shape[1]
         self.kept += (~outliers).sum(1, keepdim=True)
         self.sum += a.sum(1, keepdim=True)
         self.residual_sum += r.sum(1, keepdim=True)
-        self.clear += clear.sum(1, keepdim=True)
-        self.clear_sum += (r * clear).sum(1, keepdim=True)
         self.inner += a @ a.T
         self.cross += a @ r.T
         self.outer += r @ r.T
 
-    def mean_difference(self, sigma: Tensor) -> Tensor:
-        """By what the data say that the mean of the reference is off, [B, 1].
-
-        As far as the noise lets them say it: as in a Wiener filter over the bands.
-        """
-        enough = self.clear >= FEW
-        found = torch.where(enough, self.clear_sum / self.clear.clamp_min(1), 0)
-        variance = sigma.double().square() / self.clear.clamp_min(1)
-        energy = torch.where(enough, found.square() - variance, 0).sum() / enough.sum().clamp_min(1)
-        energy = energy.clamp_min(1e-20)
-        return (found * energy / (energy + variance)).float()
+    def inner_covariance(self) -> Tensor:
+        """Of the coefficients, [K, K]."""
+        shift = self.sum / self.pixels
+        return self.inner / self.pixels - shift @ shift.T
 
     def moments(self, mean: Tensor, factors: Factors | None) -> tuple[Moments, Tensor]:
         """Of the reference, which is ``mean`` and ``factors``; and the centred data's products."""
-        shift, inner, cross = self.sum / self.pixels, self.inner, self.cross
-        inner = inner - self.pixels * shift @ shift.T
-        cross = cross - shift @ self.residual_sum.T
+        shift, inner = self.sum / self.pixels, self.pixels * self.inner_covariance()
+        cross = self.cross - shift @ self.residual_sum.T
         if factors is not None:
             directions = factors.directions.double()
             shift, cross = directions @ shift, directions @ cross
@@ -245,3 +239,49 @@ class _Products:
         return Moments(
             mean, inner / self.pixels, self.outer / self.pixels, self.pixels, off
         ), unmasked
+
+
+class _Clear:
+    """What clear values say of the reference: by how much its means and directions are off.
+
+    That is regression of what they differ on the coefficients, as far as the noise lets it be told:
+    as in a Wiener filter, the energy of what is off is measured over all bands.
+    """
+
+    def __init__(self, coefficients: int, bands: int, device: torch.device) -> None:
+        def zeros(rows: int, columns: int) -> Tensor:
+            return torch.zeros(rows, columns, dtype=torch.float64, device=device)
+
+        self.count, self.sum = zeros(bands, 1), zeros(bands, 1)
+        self.coefficients, self.cross = zeros(coefficients, bands), zeros(coefficients, bands)
+
+    def add(self, coefficients: Tensor, residual: Tensor, clear: Tensor) -> None:
+        """The values of some more pixels: [K, p], [B, p], and which of these are clear, [B, p]."""
+        r = torch.where(clear, residual, 0).double()
+        self.count += clear.sum(1, keepdim=True)
+        self.sum += r.sum(1, keepdim=True)
+        if len(self.cross):
+            a = coefficients.double()
+            self.coefficients += a @ clear.double().T
+            self.cross += a @ r.T
+
+    def mean(self, sigma: Tensor) -> Tensor:
+        """By how much the means are off, [B, 1]; sigma is that of the noise, [B, 1]."""
+        found = self.sum / self.count.clamp_min(1)
+        return self._likely(found, sigma.double().square() / self.count.clamp_min(1)).float()
+
+    def directions(self, covariance: Tensor, sigma: Tensor) -> Tensor:
+        """By how much the directions of coefficients of a covariance [K, K] are off, [B, K]."""
+        count = self.count.clamp_min(1)
+        ridge = 1e-9 * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
+        precision = torch.linalg.inv(covariance + ridge)
+        cross = (self.cross.T - self.coefficients.T * (self.sum / count)) / count
+        variance = sigma.double().square() / count * precision.diagonal()
+        return self._likely(cross @ precision, variance)
+
+    def _likely(self, found: Tensor, variance: Tensor) -> Tensor:
+        enough = self.count >= FEW
+        bands = enough.sum().clamp_min(1)
+        energy = torch.where(enough, found.square() - variance, 0).sum(0, keepdim=True) / bands
+        energy = energy.clamp_min(1e-20)
+        return torch.where(enough, found * energy / (energy + variance), 0)
