@@ -206,21 +206,21 @@ def sigma_from_other_bands(gram: Tensor, pixels: int) -> Tensor:
     """
     bands = len(gram)
     if pixels > 4 * bands:
-        precision = torch.linalg.inv(gram + _ridge(gram)).diagonal()
+        precision = torch.linalg.inv(gram + ridge(gram)).diagonal()
         return (1 / (precision * (pixels - bands))).clamp_min(0).sqrt().float()[:, None]
     reach = min(10, (bands - 1) // 2 if bands > 4 else 1)
     found = []
     for band in range(bands):
         others = [b for b in range(max(0, band - reach), min(bands, band + reach + 1)) if b != band]
         own = gram[others][:, others]
-        solved = torch.linalg.solve(own + _ridge(own), gram[others, band])
+        solved = torch.linalg.solve(own + ridge(own), gram[others, band])
         rest = gram[band, band] - gram[band, others] @ solved
         found.append((rest / max(1, pixels - len(others))).clamp_min(0).sqrt())
     return torch.stack(found).float()[:, None]
 
 
-def _ridge(gram: Tensor) -> Tensor:
-    """Keeps a matrix invertible, also that of constant bands."""
+def ridge(gram: Tensor) -> Tensor:
+    """What keeps a matrix invertible, also that of constant bands."""
     least = 1e-12 * gram.diagonal().mean().clamp_min(1e-12)
     return least * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
 

@@ -17,6 +17,7 @@ from lightning_ras2s.inference.noise_estimate import (
     BandNoise,
     find_outliers,
     look_at_bands,
+    ridge,
     sigma_from_other_bands,
     without_offsets,
 )
@@ -273,8 +274,7 @@ class _Clear:
     def directions(self, covariance: Tensor, sigma: Tensor) -> Tensor:
         """By how much the directions of coefficients of a covariance [K, K] are off, [B, K]."""
         count = self.count.clamp_min(1)
-        ridge = 1e-9 * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
-        precision = torch.linalg.inv(covariance + ridge)
+        precision = torch.linalg.inv(covariance + ridge(covariance))
         cross = (self.cross.T - self.coefficients.T * (self.sum / count)) / count
         variance = sigma.double().square() / count * precision.diagonal()
         return self._likely(cross @ precision, variance)

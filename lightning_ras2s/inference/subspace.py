@@ -1,8 +1,9 @@
 """+S: a step after any denoiser that makes its result better, without training.
 
 The spectra of a scene lie near a subspace of few dimensions. It is learned from the denoised cube
-and from what stands out of the noise in the difference; each pixel's noisy spectrum is fitted in it
-without its outliers; the images of coefficients are smoothed with the denoised cube's as pilot.
+and from what stands out of the noise in the difference; means and directions are corrected by the
+data; each pixel's noisy spectrum is fitted in it without its outliers; the images of coefficients
+are smoothed with the denoised cube's as pilot.
 Relative: FastHyDe (Zhuang, Bioucas-Dias 2018: a denoiser on the images of a subspace).
 
 Cubes are gone through in parts, some bands or some pixels at a time, and what is kept between is
@@ -23,11 +24,11 @@ from lightning_ras2s.inference.wiener import smooth
 ROUNDS = 3
 SMALLEST_SIDE, FEWEST_BANDS = 8, 3  # below, there is nothing to learn from
 REPEATS = 4
-FIRST, LATER, MOST = 10, 8, 64  # dimensions of the denoised cube, of what became of it, and in all
+DIMENSIONS, MOST = 8, 64  # of the reference, and in all
 PRIOR = 0.05  # weight of the denoised cube in the fit of a pixel
 STRONG_PRIOR = 1.0  # the same where the noise is correlated, and so as smooth as spectra are
 MANY = 24  # dimensions, above which masked values are filled in rather than left out
-LITTLE = 0.008  # noise below this share of the range: few dimensions, and not refined again
+LITTLE = 0.008  # noise below this share of the range: not refined again
 LEFT_IN = 0.002  # noise below this share of the range is left in
 OUTSIDE = 1 / 3  # share of the denoised cube outside the subspace that is given back, at most
 HIDDEN = 0.3  # of the scene outside the subspace, as a share of the error expected in it
@@ -97,13 +98,13 @@ def refine(
         missing=_missing(noisy, valid, new),
         size=(height, width),
     )
-    learned = _refine_once(scene, ROUNDS, FIRST, OUTSIDE, new)
+    learned = _refine_once(scene, ROUNDS, OUTSIDE, new)
     for _ in range(repeats - 1):
         if learned.sigma.median() < LITTLE or learned.counted.any():
             break  # each time something is lost, and here it would not be made up for
         pilot = new(*scene.reference.shape, dtype=torch.float32, device=noisy.device)
         scene = replace(scene, pilot=pilot.copy_(scene.reference))
-        learned = _refine_once(scene, 1, LATER, 1.0, new)
+        learned = _refine_once(scene, 1, 1.0, new)
     return scene.reference.view(noisy.shape), learned
 
 
@@ -141,25 +142,24 @@ def _missing(noisy: Tensor, valid: Tensor | None, new: New) -> Tensor | None:
     return missing
 
 
-def _refine_once(scene: Cubes, rounds: int, dimensions: int, outside: float, new: New) -> Learned:
+def _refine_once(scene: Cubes, rounds: int, outside: float, new: New) -> Learned:
     """Leaves the refined cube in ``scene.reference``.
 
     Args:
         scene: Its pilot is refined.
         rounds: Of noise, subspace, fit and smoothing.
-        dimensions: Of the pilot that are taken in the first of them.
         outside: Share of the pilot outside the subspace that is given back, at most.
         new: Makes the tensors that are kept.
     """
     for window in scene.some_pixels():
         scene.reference[:, window] = scene.pilot[:, window].float()
     noise, pilot = look(scene, None, None)
-    if noise.sigma.median() < LITTLE:  # nothing weak hides in it
-        dimensions = min(dimensions, LATER)
-    fit, factors, risk = _denoise(scene, noise, pilot, pilot, dimensions, new)
+    shift = pilot.off
+    fit, factors, risk = _denoise(scene, noise, pilot, pilot, shift, new)
     for _ in range(rounds - 1):
         noise, moments = look(scene, factors, noise)
-        fit, factors, risk = _denoise(scene, noise, moments, pilot, LATER, new)
+        shift = shift + moments.off
+        fit, factors, risk = _denoise(scene, noise, moments, pilot, shift, new)
     squares = factors.directions.square()
     given = _outside(scene, fit, squares @ risk.mean(1, keepdim=True), outside)
     put_back, together = _give_back(scene, fit, noise, given)
@@ -178,7 +178,7 @@ def _refine_once(scene: Cubes, rounds: int, dimensions: int, outside: float, new
 
 
 def _denoise(
-    scene: Cubes, noise: Noise, moments: Moments, pilot: Moments, count: int, new: New
+    scene: Cubes, noise: Noise, moments: Moments, pilot: Moments, shift: Tensor, new: New
 ) -> tuple["_Fit", Factors, Tensor]:
     """Fits and smooths the noisy data; the result is the next reference.
 
@@ -186,7 +186,7 @@ def _denoise(
         The fit, the factors of the reference, and the expected square errors of its coefficients,
         [K, P].
     """
-    fit = _Fit.of(_subspace(moments, noise, count), moments.mean + moments.off, pilot, noise)
+    fit = _Fit.of(_subspace(moments, noise), moments.mean + moments.off, pilot, shift, noise)
     fitted, piloted = _coefficients(scene, fit, noise, new)
     smoothed, risk = (
         new(*fitted.shape, dtype=torch.float32, device=fitted.device) for _ in range(2)
@@ -201,14 +201,14 @@ def _denoise(
 # ---------------------------------------------------------------------------------------- subspace
 
 
-def _subspace(moments: Moments, noise: Noise, count: int) -> Tensor:
+def _subspace(moments: Moments, noise: Noise) -> Tensor:
     """Orthonormal directions [B, K], in units of sigma.
 
-    Of the reference's there are ``count``: many at first, as a denoiser's own errors may stand
-    before weak directions of the scene; the fit leaves the scene's, of which then few are enough.
+    A few are the reference's, as the data correct them; the others stand out of the noise in what
+    the data differ from it.
     """
     bands = len(noise.sigma)
-    count = min(count, bands - 1)
+    count = min(DIMENSIONS, bands - 1)
     scale = 1 / noise.sigma.double()
     first = torch.linalg.eigh(scale * moments.reference * scale.T)[1][:, -count:].flip(1)
     outside = torch.eye(bands, dtype=first.dtype, device=first.device) - first @ first.T
@@ -229,14 +229,16 @@ class _Fit:
 
     subspace: Tensor  # [B, K]
     mean: Tensor  # [B, 1]
-    shift: Tensor  # [B, 1], from the pilot's mean to this one
+    shift: Tensor  # [B, 1], by which the data correct the pilot
     sigma: Tensor  # [B, 1]
     prior: Tensor  # [K, K], weight of the pilot's coefficients
     turned: Tensor  # [K, K], from coefficients to whitened ones on the axes
     back: Tensor  # [K, K]
 
     @classmethod
-    def of(cls, subspace: Tensor, mean: Tensor, pilot: Moments, noise: Noise) -> "_Fit":
+    def of(
+        cls, subspace: Tensor, mean: Tensor, pilot: Moments, shift: Tensor, noise: Noise
+    ) -> "_Fit":
         """The fit of a scene whose pilot has these moments."""
         share = (subspace.T * noise.kept[:, 0]) @ subspace
         covariance = torch.linalg.inv(share)  # of the coefficients' noise
@@ -246,13 +248,14 @@ class _Fit:
         mixing = torch.linalg.cholesky(covariance).double()
         whiten = torch.linalg.inv(mixing)
         onto = whiten @ (subspace / noise.sigma).double().T
-        axes = torch.linalg.eigh(onto @ pilot.reference @ onto.T)[1].flip(1)
+        away = (pilot.mean + shift - mean).double()
+        axes = torch.linalg.eigh(onto @ (pilot.reference + away @ away.T) @ onto.T)[1].flip(1)
         turned, back = (axes.T @ whiten).float(), (mixing @ axes).float()
         prior = (STRONG_PRIOR if noise.is_correlated else PRIOR) * share
-        return cls(subspace, mean, mean - pilot.mean, noise.sigma, prior, turned, back)
+        return cls(subspace, mean, shift, noise.sigma, prior, turned, back)
 
     def pilot(self, scene: Cubes, window: slice | Tensor) -> Tensor:
-        """Some pixels of the denoised cube, [B, p], with the mean that the data have."""
+        """Some pixels of the denoised cube, [B, p], with its means corrected."""
         return scene.pilot[:, window].float() + self.shift
 
     def coefficients(self, cube: Tensor) -> Tensor:

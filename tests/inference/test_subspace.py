@@ -36,7 +36,6 @@ def psnr(x, clean):
 
 def test_a_cube_of_few_dimensions_keeps_the_noise_of_these_alone(monkeypatch):
     monkeypatch.setattr(subspace, "ROUNDS", 1)
-    monkeypatch.setattr(subspace, "FIRST", 8)
     monkeypatch.setattr(subspace, "PRIOR", 0.0)
 
     def keep(noisy, pilot, size, out, risk):
@@ -51,19 +50,43 @@ def test_a_cube_of_few_dimensions_keeps_the_noise_of_these_alone(monkeypatch):
     assert error == pytest.approx(0.05**2 * 8 / 60, rel=0.03)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_errors_of_the_denoiser_do_not_lock_out_weak_directions(monkeypatch, seed):
-    strong, weak, wrong = (
-        spectra(60, 64, 64, dimensions, seed + dimensions) for dimensions in (6, 9, 4)
-    )
-    clean = strong + 0.05 * (weak - weak.mean((1, 2), keepdim=True))
-    noisy = clean + noise(60, 64, 64, sigma=0.05, seed=seed)
-    denoised = clean + 0.05 * (wrong - 0.5)  # stronger than what is weak
-    refined, learned = refine(noisy, denoised)
-    monkeypatch.setattr(subspace, "FIRST", subspace.LATER)
-    locked_out, _ = refine(noisy, denoised)
-    assert learned.subspace.shape == (60, 8)
-    assert psnr(refined, clean) > psnr(locked_out, clean) + 0.1
+def correct_nothing(monkeypatch):
+    nothing = staticmethod(lambda found, _: torch.zeros_like(found))
+    monkeypatch.setattr(scene_statistics._Clear, "_likely", nothing)
+
+
+def test_means_of_bands_are_those_of_the_data(monkeypatch):
+    """Also where impulses, dead columns and stripes hide it; the noise of a mean is .0006."""
+    clean = spectra(30, 64, 64, 5)
+    noisy = clean + noise(30, 64, 64, sigma=0.04)
+    draw = torch.rand(30, 64, 64, generator=torch.Generator().manual_seed(4))
+    noisy[:8] = torch.where(draw < 0.15, 0.0, torch.where(draw > 0.85, 1.0, noisy))[:8]
+    noisy[8:14, :, 5:15] = 0
+    noisy[14:20, :, 20:30] += 0.2
+    wrong = 0.02 * noise(30, 1, 1, sigma=1, seed=3)
+    refined, _ = refine(noisy, clean + wrong)
+    assert (refined - clean).mean((1, 2)).abs().max() < 0.003
+    correct_nothing(monkeypatch)
+    biased, _ = refine(noisy, clean + wrong)
+    assert (biased - clean).mean((1, 2)).abs().max() > 0.01
+
+
+def test_directions_are_corrected_by_the_data(monkeypatch):
+    """A denoiser has some bands too flat, among them such as have many impulses."""
+    clean = spectra(30, 64, 64, 5)
+    noisy = clean + noise(30, 64, 64, sigma=0.1)
+    draw = torch.rand(30, 64, 64, generator=torch.Generator().manual_seed(4))
+    noisy[:8] = torch.where(draw < 0.15, 0.0, torch.where(draw > 0.85, 1.0, noisy))[:8]
+    mean = clean.mean((1, 2), keepdim=True)
+    share = torch.linspace(0.5, 1, 30)[
+        torch.randperm(30, generator=torch.Generator().manual_seed(1))
+    ]
+    flat = mean + share[:, None, None] * (clean - mean)
+    refined, _ = refine(noisy, flat)
+    correct_nothing(monkeypatch)
+    uncorrected, _ = refine(noisy, flat)
+    assert psnr(refined, clean) > psnr(uncorrected, clean) + 2
+    assert psnr(refined[:8], clean[:8]) > psnr(uncorrected[:8], clean[:8]) + 2
 
 
 def test_what_stands_out_of_the_noise_comes_back():
@@ -251,7 +274,7 @@ def test_refined_again_is_better_and_only_where_there_is_noise():
 
 
 def test_what_lies_outside_the_subspace_stays_unless_it_is_the_denoisers_errors():
-    clean = spectra(40, 64, 64, 6)
+    clean = spectra(40, 64, 64, 8)
     noisy = clean + noise(40, 64, 64, sigma=0.05)
     signal = torch.zeros(40, 64, 64)
     signal[20, 30, 30] = 0.04  # weak and rare: the denoiser knows it, the subspace does not
@@ -261,7 +284,7 @@ def test_what_lies_outside_the_subspace_stays_unless_it_is_the_denoisers_errors(
         pair = (clean + signal + wrong, clean + wrong)
         both = [refine(noisy, d, repeats=repeats)[0] for d in pair]
         kept[repeats, error] = ((both[0] - both[1]) * signal).sum() / signal.square().sum()
-    assert kept[1, 0] > 0.25
+    assert kept[1, 0] > 0.15
     assert kept[4, 0] > 0.8 * kept[1, 0]
     assert kept[4, 0.05] < 0.4 * kept[1, 0]
 
@@ -383,8 +406,8 @@ CASES = ["noniid", "mixture", "impulse", "gaussian0.51", "gaussian7.65", "clippe
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", ["muufl_casi72", "samson"])
 def test_the_prototype_makes_the_same(monkeypatch, name, case):
-    monkeypatch.setattr(subspace, "FIRST", 8)  # as the prototype has it, which gives back a third
-    monkeypatch.setattr(subspace, "HIDDEN", math.inf)
+    monkeypatch.setattr(subspace, "HIDDEN", math.inf)  # the prototype gives back a third of all,
+    correct_nothing(monkeypatch)  # and corrects neither means nor directions
     given = importlib.util.spec_from_file_location("plus_s", SHARED / "reference/plus_s.py")
     prototype = importlib.util.module_from_spec(given)
     given.loader.exec_module(prototype)
