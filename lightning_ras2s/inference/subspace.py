@@ -32,7 +32,7 @@ LITTLE = 0.008  # noise below this share of the range: not refined again
 LEFT_IN = 0.002  # noise below this share of the range is left in
 OUTSIDE = 1 / 3  # share of the denoised cube outside the subspace that is given back, at most
 HIDDEN = 0.3  # of the scene outside the subspace, as a share of the error expected in it
-OF_SUBSPACE = 1.8  # times the square error that is expected in it: see `Uncertainty`
+OF_SUBSPACE = 1.6  # times the square error that is expected in it: see `Uncertainty`
 
 New = Callable[..., Tensor]
 
