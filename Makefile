@@ -46,8 +46,8 @@ train: $(INSTALLED) ## trains and tests: [EXP=quickstart] [RESUME=last] [DEVICES
 weights: $(INSTALLED) ## trains the weights that come with the package, anew: hours on two cores [RESUME=last] [ARGS="--trainer.max_steps=20"]
 	@$(MAKE) --no-print-directory train EXP=weights
 
-weights-report: $(INSTALLED) ## what the package's weights make of real scenes: [SCENES=folder] [CKPT=best.ckpt] [RELEASED=official_s2s.pth]
-	@$(INTERPRETER) -m docs.weights $(if $(SCENES),--scenes='$(SCENES)') $(if $(CKPT),--weights="$$RAS2S_CKPT") $(if $(RELEASED),--released='$(RELEASED)')
+weights-report: $(INSTALLED) ## what the package's weights make of real scenes: [SCENES=folder] [AXES=BHW] [CKPT=best.ckpt] [RELEASED=official_s2s.pth]
+	@$(INTERPRETER) -m docs.weights $(if $(SCENES),--scenes='$(SCENES)') $(if $(AXES),--axes="$(AXES)") $(if $(CKPT),--weights="$$RAS2S_CKPT") $(if $(RELEASED),--released='$(RELEASED)')
 
 evaluate: $(INSTALLED) ## tests weights under all noise cases: CKPT=best.ckpt, or a run's folder [EXP=quickstart]
 	@test -n "$$RAS2S_CKPT" || { echo "error: say which weights to evaluate: make evaluate EXP=$$RAS2S_EXP CKPT=runs/.../best.ckpt" >&2; exit 2; }

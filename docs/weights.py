@@ -1,6 +1,6 @@
 """Prints the table of docs/weights.md, draws docs/weights.png: the package's weights at work.
 
-make weights-report [SCENES=folder] [CKPT=best.ckpt] [RELEASED=official_s2s.pth]
+make weights-report [SCENES=folder] [AXES=BHW] [CKPT=best.ckpt] [RELEASED=official_s2s.pth]
 """
 
 import argparse
@@ -32,12 +32,13 @@ def main(arguments: Sequence[str] | None = None, picture: Path = PICTURE) -> Non
     """Denoises the test block of Indian Pines, and each scene of a folder, under six noises."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=Path, help="a folder of scenes")
+    parser.add_argument("--axes", help="order of the scenes' axes, where it is not what is found")
     parser.add_argument("--weights", help="in place of the package's")
     parser.add_argument("--released", help="the released weights of RAS2S, to compare with")
     given = parser.parse_args(arguments)
     files = sorted(given.scenes.iterdir()) if given.scenes else []
     scenes = IndianPines().scenes("test")
-    scenes += [read_scene(file) for file in files if file.suffix != ".json"]
+    scenes += [read_scene(file, axes=given.axes) for file in files if file.suffix != ".json"]
     methods = {
         "Noisy": ("identity", None),
         "Median": ("median", None),

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from datamodules import add_noise
+from datamodules.noise import FIVE_CASES
 from lightning_ras2s import denoise, load_network
 from lightning_ras2s.inference.subspace import refine
 from lightning_ras2s.quality.noise import measure_noise
@@ -128,6 +129,24 @@ def test_refined_is_never_worse_and_as_good_as_promised(name):
     assert not failures
 
 
+def test_the_weights_of_the_package_are_better_than_the_released_ones_and_lose_nowhere():
+    """Refined: by the mean over the scenes; for each scene than a median and no denoising."""
+    gains = {"noniid": [], "mixture": []}
+    for name in SCENES:
+        for case in (*FIVE_CASES, "gaussian1"):
+            noisy, clean = noisy_and_clean(name, case)
+            ours, median = (
+                psnr(denoise(noisy, method, scale=None), clean) for method in ("ras2s+s", "median")
+            )
+            print(f"{name:13} {case:10} {psnr(noisy, clean):6.2f} {median:6.2f} {ours:6.2f}")  # noqa: T201
+            assert ours > median
+            assert ours > psnr(noisy, clean) - 0.1
+            if case in gains:
+                gains[case].append(ours - psnr(denoised_by_network(noisy), clean))
+    assert np.mean(gains["noniid"]) >= 1
+    assert np.mean(gains["mixture"]) >= 1
+
+
 def test_a_median_refined_is_a_rival():
     means = {}
     for case in ("noniid", "mixture"):
@@ -136,7 +155,7 @@ def test_a_median_refined_is_a_rival():
         means[case] = sum(values) / len(values)
     print(means)  # noqa: T201
     assert means["noniid"] >= 39.9
-    assert means["mixture"] >= 36.7
+    assert means["mixture"] >= 38.4
 
 
 @pytest.mark.parametrize("name", SCENES)
