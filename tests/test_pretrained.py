@@ -30,6 +30,16 @@ def psnr(image, clean):
     return -10 * errors(image, clean).log10().mean().item()
 
 
+@pytest.mark.parametrize(
+    ("case", "alone", "refined"), [("noniid", 39.0, 43.3), ("mixture", 36.9, 42.3)]
+)
+def test_the_score_of_the_test_block(network, block, case, alone, refined):
+    noisy = add_noise(block, case, 7)
+    with torch.inference_mode():
+        assert psnr(network(noisy[None])[0], block) > alone
+    assert psnr(denoise(noisy, scale=None), block) > refined
+
+
 @pytest.mark.parametrize("case", FIVE_CASES)
 def test_no_band_of_the_test_block_loses(network, block, case):
     noisy = add_noise(block, case, 7)
