@@ -148,15 +148,15 @@ def look(scene: Cubes, factors: Factors | None, before: Noise | None) -> tuple[N
     if not (_is_short_ranged(correlation, plain) if before is None else before.is_correlated):
         others = sigma_from_other_bands(unmasked, total.pixels) / kept.clamp_min(0.1).sqrt()
         lower = torch.minimum(bands.sigma, torch.maximum(others, 0.02 * bands.sigma))
-        sigma, correlation = torch.where(plain, lower, bands.sigma), None
+        noise = Noise(bands, torch.where(plain, lower, bands.sigma), kept, plain, columns, None)
     else:
-        sigma = bands.sigma
-    moments = replace(moments, off=clear.mean(sigma))
+        noise = Noise(bands, bands.sigma, kept, plain, columns, correlation)
+    moments = replace(moments, off=clear.mean(noise.sigma))
     if factors is not None:
         inner = total.inner_covariance()
-        directions = factors.directions.double() + clear.directions(inner, sigma)
+        directions = factors.directions.double() + clear.directions(inner, noise.sigma)
         moments = replace(moments, reference=directions @ inner @ directions.T)
-    return Noise(bands, sigma, kept, plain, columns, correlation), moments
+    return noise, moments
 
 
 def _is_clear(y: Tensor, bands: BandNoise, columns: Tensor) -> Tensor:
