@@ -7,7 +7,7 @@ scene need never be in memory.
 import ctypes
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -141,22 +141,26 @@ def look(scene: Cubes, factors: Factors | None, before: Noise | None) -> tuple[N
         there = slice(None) if missing is None else ~missing.all(0)
         total.add(inner[:, there], residual[:, there], outliers[:, there])
         clear.add(inner, residual, ~outliers & _is_clear(y, bands, columns[window]))
-    moments, unmasked = total.moments(centre if factors is None else factors.mean, factors)
     kept = (total.kept / total.pixels).float()
     plain = (kept > 0.9) & bands.even
-    correlation = _correlation(moments.residual, plain)
+    correlation = _correlation(total.outer / total.pixels, plain)
     if not (_is_short_ranged(correlation, plain) if before is None else before.is_correlated):
-        others = sigma_from_other_bands(unmasked, total.pixels) / kept.clamp_min(0.1).sqrt()
+        gram = total.of_centred_data(factors)
+        others = sigma_from_other_bands(gram, total.pixels) / kept.clamp_min(0.1).sqrt()
         lower = torch.minimum(bands.sigma, torch.maximum(others, 0.02 * bands.sigma))
         noise = Noise(bands, torch.where(plain, lower, bands.sigma), kept, plain, columns, None)
     else:
         noise = Noise(bands, bands.sigma, kept, plain, columns, correlation)
-    moments = replace(moments, off=clear.mean(noise.sigma))
-    if factors is not None:
-        inner = total.inner_covariance()
-        directions = factors.directions.double() + clear.directions(inner, noise.sigma)
-        moments = replace(moments, reference=directions @ inner @ directions.T)
-    return noise, moments
+    mean, covariance = total.sum / total.pixels, total.covariance()
+    if factors is None:
+        mean = centre + mean
+    else:
+        directions = factors.directions.double()
+        mean = factors.mean + directions @ mean
+        directions = directions + clear.directions(covariance, noise.sigma)
+        covariance = directions @ covariance @ directions.T
+    residual, off = total.outer / total.pixels, clear.mean(noise.sigma)
+    return noise, Moments(mean.float(), covariance, residual, total.pixels, off)
 
 
 def _is_clear(y: Tensor, bands: BandNoise, columns: Tensor) -> Tensor:
@@ -219,27 +223,20 @@ class _Products:
         self.cross += a @ r.T
         self.outer += r @ r.T
 
-    def inner_covariance(self) -> Tensor:
+    def covariance(self) -> Tensor:
         """Of the coefficients, [K, K]."""
         shift = self.sum / self.pixels
         return self.inner / self.pixels - shift @ shift.T
 
-    def moments(self, mean: Tensor, factors: Factors | None) -> tuple[Moments, Tensor]:
-        """Of the reference, which is ``mean`` and ``factors``; and the centred data's products."""
-        shift, inner = self.sum / self.pixels, self.pixels * self.inner_covariance()
-        cross = self.cross - shift @ self.residual_sum.T
+    def of_centred_data(self, factors: Factors | None) -> Tensor:
+        """The products of the data's bands, each less its mean, [B, B]; outliers are filled in."""
+        inner = self.pixels * self.covariance()
+        cross = self.cross - self.sum @ self.residual_sum.T / self.pixels
         if factors is not None:
             directions = factors.directions.double()
-            shift, cross = directions @ shift, directions @ cross
-            inner = directions @ inner @ directions.T
-        residual_mean = self.residual_sum / self.pixels
-        centred = self.outer - self.pixels * residual_mean @ residual_mean.T
-        unmasked = inner + cross + cross.T + centred
-        mean = (mean + shift).float()
-        off = torch.zeros_like(mean)
-        return Moments(
-            mean, inner / self.pixels, self.outer / self.pixels, self.pixels, off
-        ), unmasked
+            inner, cross = directions @ inner @ directions.T, directions @ cross
+        mean = self.residual_sum / self.pixels
+        return inner + cross + cross.T + self.outer - self.pixels * mean @ mean.T
 
 
 class _Clear:
