@@ -1,9 +1,19 @@
 """What holds for all tests."""
 
 import os
+import random
 import signal
 
+import numpy as np
 import pytest
+import torch
+
+
+def pytest_runtest_setup():
+    """Each test draws the same numbers, alone, among others and in any order."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)
