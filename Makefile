@@ -10,6 +10,8 @@ VENV := .venv
 INTERPRETER := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 RAS2S := $(INTERPRETER) -m lightning_ras2s
+# Tests side by side, each on one thread; ARGS="-n 0" runs them one after another, -s is heard then.
+TESTS := OMP_NUM_THREADS=1 $(INTERPRETER) -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 # Paths as they were typed, whatever is in them: the shell reads them from here.
 export RAS2S_CKPT := $(value CKPT)
 export RAS2S_EXP := $(value EXP)
@@ -85,7 +87,7 @@ benchmark: $(INSTALLED) ## measures speed, memory and disk against plain ways: [
 	@$(RAS2S) benchmark $(if $(QUICK),--quick) $(ARGS)
 
 test: $(INSTALLED) ## runs the tests: [ARGS="-k noise"]
-	@$(INTERPRETER) -m pytest $(ARGS)
+	@$(TESTS) $(ARGS)
 
 export: $(INSTALLED) ## writes a network for elsewhere: BANDS=31 [TO=onnx|torch] [CKPT=best.ckpt] [OUTPUT=ras2s_31.onnx]
 	@test -n '$(BANDS)' || { echo 'error: say for how many bands: make export BANDS=31' >&2; exit 2; }
@@ -107,13 +109,13 @@ test-browser: $(INSTALLED) ## opens the pages in a real browser; installs Chromi
 	@$(INTERPRETER) -m pytest tests/browser $(ARGS)
 
 test-faults: $(INSTALLED) ## kills, stops and starves trainings, and compares what they go on to
-	@$(INTERPRETER) -m pytest -m faults $(ARGS)
+	@$(TESTS) -m faults $(ARGS)
 
 test-files: $(INSTALLED) ## writes and reads every format with thousands of scenes, and damages their files
 	@$(INTERPRETER) -m pytest -m files $(ARGS)
 
 test-slow: $(INSTALLED) ## the tests that take longest: compiled code, each instruction set, whole scenes
-	@$(INTERPRETER) -m pytest -m slow $(ARGS)
+	@$(TESTS) -m slow $(ARGS)
 
 test-wheel: $(INSTALLED) ## builds the wheel and uses it in an environment and a folder of its own
 	@$(INTERPRETER) -m pytest -m wheel $(ARGS)
