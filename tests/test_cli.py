@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch import callbacks
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
 
@@ -363,6 +364,8 @@ def test_a_set_wandb_mode_wins(folder, monkeypatch):
 def test_every_experiment_is_read(name, capsys):
     text = (EXPERIMENTS / f"{name}.yaml").read_text()
     assert text.startswith("# make ")
+    if "EMAWeightAveraging" in text and not hasattr(callbacks, "EMAWeightAveraging"):
+        pytest.skip("lightning is older than 2.6, see the extra 'weights'")
     config = printed_config(capsys, *files(name))
     assert config["data"]["class_path"].startswith("datamodules.")
 
