@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,9 @@ class Method:
         marks: Tensors that its weights have under one of these names, ours or its authors'.
         reader: Makes the network of such tensors, ``module:name``.
         weights: The file of those that come with the package.
+        needs: Packages that have to be installed, as Python imports them.
+        extra: Of ours, that brings them.
+        bytes: Of memory that it takes for each value of a cube.
         refined: Followed by +S.
     """
 
@@ -61,6 +65,9 @@ class Method:
     marks: tuple[str, ...] = ()
     reader: str = ""
     weights: str = ""
+    needs: tuple[str, ...] = ()
+    extra: str = ""
+    bytes: int = 130
     refined: bool = False
 
     @property
@@ -83,8 +90,26 @@ class Method:
             )
         return PRETRAINED / self.weights
 
+    @property
+    def missing(self) -> list[str]:
+        """The packages that it needs and that are not installed."""
+        return [package for package in self.needs if find_spec(package) is None]
+
+    @property
+    def remedy(self) -> str:
+        """What is missing, and how it is had; empty where nothing is."""
+        if not self.missing:
+            return ""
+        return f"needs {' and '.join(self.missing)}: pip install 'lightning-ras2s[{self.extra}]'"
+
     def load(self) -> Any:
-        """Imports it: a network's class, or a function of [N, B, H, W]."""
+        """Imports it: a network's class, or a function of [N, B, H, W].
+
+        Raises:
+            ValueError: If a package that it needs is not installed.
+        """
+        if self.missing:
+            raise ValueError(f"{self.label} {self.remedy}")
         return _imported(self.source)
 
     def network_of(self, state: Mapping[str, Any], arguments: Mapping[str, Any] | None) -> Any:
@@ -111,6 +136,97 @@ _ALL = (
         kind="model-based",
         source="lightning_ras2s.classical.median:median_filter",
         summary="median of 3 bands x 3 x 3 pixels",
+    ),
+    Method(
+        key="wavelet",
+        label="Wavelet",
+        kind="model-based",
+        source="lightning_ras2s.classical.wavelet:wavelet",
+        summary="thresholds of each band's wavelets, BayesShrink",
+        needs=("skimage", "pywt"),
+        extra="classical",
+    ),
+    Method(
+        key="mnf",
+        label="MNF",
+        kind="model-based",
+        source="lightning_ras2s.classical.mnf:mnf",
+        summary="minimum noise fraction: components of more signal than noise",
+        needs=("spectral",),
+        extra="classical",
+    ),
+    Method(
+        key="fasthyde",
+        label="FastHyDe",
+        kind="model-based",
+        source="lightning_ras2s.classical.fasthyde:fasthyde",
+        summary="subspace, whose images are denoised by collaborative filtering",
+        paper="Zhuang, Bioucas-Dias: Fast Hyperspectral Image Denoising and Inpainting Based on "
+        "Low-Rank and Sparse Representations, JSTARS",
+        year=2018,
+        bytes=300,
+    ),
+    Method(
+        key="lrtdtv",
+        label="LRTDTV",
+        kind="model-based",
+        source="lightning_ras2s.classical.lrtdtv:lrtdtv",
+        summary="low multilinear rank, total variation, sparse errors",
+        paper="Wang, Peng, Zhao, Leung, Zhao, Meng: Hyperspectral Image Restoration via Total "
+        "Variation Regularized Low-Rank Tensor Decomposition, JSTARS",
+        year=2018,
+        fast=False,
+        bytes=160,
+    ),
+    Method(
+        key="llrgtv",
+        label="LLRGTV",
+        kind="model-based",
+        source="lightning_ras2s.classical.llrgtv:llrgtv",
+        summary="blocks of low rank, total variation, sparse errors",
+        paper="He, Zhang, Shen, Zhang: Hyperspectral Image Denoising Using Local Low-Rank Matrix "
+        "Recovery and Global Spatial-Spectral Total Variation, JSTARS",
+        year=2018,
+        fast=False,
+        bytes=400,
+    ),
+    Method(
+        key="ngmeet",
+        label="NGMeet",
+        kind="model-based",
+        source="lightning_ras2s.classical.ngmeet:ngmeet",
+        summary="subspace, in which groups of similar patches are of low rank",
+        paper="He, Yao, Li, Yokoya, Zhao: Non-Local Meets Global: An Integrated Paradigm for "
+        "Hyperspectral Denoising, CVPR",
+        year=2019,
+        fast=False,
+        bytes=800,
+    ),
+    Method(
+        key="llrt",
+        label="LLRT",
+        kind="model-based",
+        source="lightning_ras2s.classical.llrt:llrt",
+        summary="groups of similar patches of all bands are of low rank",
+        paper="Chang, Yan, Zhong: Hyper-Laplacian Regularized Unidirectional Low-Rank Tensor "
+        "Recovery for Multispectral Image Denoising, CVPR",
+        year=2017,
+        fast=False,
+        bytes=1300,
+    ),
+    Method(
+        key="bm4d",
+        label="BM4D",
+        kind="model-based",
+        source="lightning_ras2s.classical.bm4d:bm4d",
+        summary="groups of similar blocks of a volume, thresholded together",
+        paper="Maggioni, Katkovnik, Egiazarian, Foi: Nonlocal Transform-Domain Filter for "
+        "Volumetric Data Denoising and Reconstruction, TIP",
+        year=2013,
+        fast=False,
+        needs=("bmnd",),
+        extra="bm4d",
+        bytes=1600,
     ),
     Method(
         key="ras2s",
@@ -232,7 +348,7 @@ def main(args: Sequence[str] | None = None) -> int:
             f"{method.parameters:,}" if method.parameters else "none",
             str(method.bands or "any"),
             method.recipe,
-            method.summary,
+            f"{method.summary} ({method.remedy})" if method.missing else method.summary,
         )
     console = Console()
     console.print(table)

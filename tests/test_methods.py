@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 import yaml
 
 from lightning_ras2s import RAS2S, denoise, load_network
-from lightning_ras2s.methods import METHODS, find, method_of, select
+from lightning_ras2s.methods import METHODS, find, main, method_of, select
 from lightning_ras2s.weights import facts_of
 
 torch.set_num_threads(1)
@@ -66,6 +67,8 @@ def test_a_network_has_its_weights_its_name_and_a_training_step_as_promised(key,
 @pytest.mark.parametrize("name", [name for key in ALL for name in (key, f"{key}+s")])
 def test_a_cube_in_is_a_cube_out(name):
     method = find(name)
+    if method.missing:
+        pytest.skip(f"{' and '.join(method.missing)} not installed")
     weights = None
     if method.kind == "network" and not method.weights:
         pytest.skip("no weights come with the package")
@@ -119,7 +122,7 @@ def test_blanks_and_hyphens_are_underscores(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("ras2", "unknown method 'ras2'; did you mean ras2s"), ("bm3d", "there are .*median")],
+    [("ras2", "unknown method 'ras2'; did you mean ras2s"), ("zzz", "there are .*median")],
 )
 def test_unknown_names_are_refused(name, message):
     with pytest.raises(ValueError, match=message):
@@ -151,3 +154,13 @@ def test_make_methods_lists_them_with_their_groups_and_papers():
         assert f"│ {key} " in printed.stdout
         assert method.paper in printed.stdout
     assert f"all: {', '.join(METHODS)}" in printed.stdout
+
+
+def test_a_method_whose_package_is_missing_says_how_to_have_it(monkeypatch, capsys):
+    absent = replace(METHODS["mnf"], needs=("json", "no_such_package"), extra="classical")
+    monkeypatch.setitem(METHODS, "mnf", absent)
+    said = r"MNF.S needs no_such_package: pip install .lightning-ras2s.classical."
+    with pytest.raises(ValueError, match=said):
+        denoise(cube(3, 8, 8), "mnf+s")
+    main([])
+    assert "needs no_such_package" in " ".join(capsys.readouterr().out.split())

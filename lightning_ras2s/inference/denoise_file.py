@@ -167,7 +167,7 @@ def _first_tiling(shape: tuple[int, int, int], job: Job) -> Tiling:
     bands, height, width = shape
     if job.tile is not None:
         return Tiling(height, width, job.tile)
-    return fit_tiles(height, width, bands, min(map(_memory, job.devices)))
+    return fit_tiles(height, width, bands, min(map(_memory, job.devices)), job.method.bytes)
 
 
 class _Tiles:

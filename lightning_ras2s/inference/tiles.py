@@ -8,7 +8,6 @@ import numpy as np
 
 AROUND = 16  # pixels that a tile sees beyond its own, on each side
 SMALLEST = 2 * AROUND  # of a tile's own pixels, so that only neighbours overlap
-BYTES = 130  # of memory that RAS2S takes for each value of a tile
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,17 @@ def _join(out: np.ndarray, part: np.ndarray, window: slice, edge: int, around: i
     out[both.stop : window.stop] = part[length:]
 
 
-def fit_tiles(height: int, width: int, bands: int, memory: int) -> Tiling:
-    """The largest tiles that a network can denoise in so many bytes; all in one where it fits."""
-    pixels = memory / (BYTES * bands)
+def fit_tiles(height: int, width: int, bands: int, memory: int, per_value: int) -> Tiling:
+    """The largest tiles that a method can denoise in so many bytes; all in one where it fits.
+
+    Args:
+        height: Of the image.
+        width: Of the image.
+        bands: Of the scene.
+        memory: Bytes that there are.
+        per_value: Bytes that the method takes for each value of a tile.
+    """
+    pixels = memory / (per_value * bands)
     if height * width <= pixels:
         return Tiling(height, width, max(height, width), 0)
     side = int(pixels**0.5) - 2 * AROUND

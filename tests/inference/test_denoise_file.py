@@ -89,7 +89,7 @@ def test_tiles_that_differ_go_over_into_each_other():
 
 @pytest.mark.parametrize("memory", [0, 2**20, 50 * 2**20, 10**10])
 def test_tiles_fit_the_memory(memory):
-    tiling = fit_tiles(300, 500, 60, memory)
+    tiling = fit_tiles(300, 500, 60, memory, 130)
     bytes_taken = 130 * 60 * max(tiling.sizes())
     assert bytes_taken <= memory or tiling.own == 32  # no smaller ones
     if memory == 10**10:
