@@ -21,6 +21,7 @@ export RAS2S_INPUT := $(value INPUT)
 export RAS2S_OUTPUT := $(value OUTPUT)
 export RAS2S_DENOISED := $(value DENOISED)
 export RAS2S_RUN := $(value RUN)
+export RAS2S_DATASETS := $(value DATASETS)
 
 # A Chromium for the pages: the system's, else playwright's own, else Debian's.
 BROWSER = $(INTERPRETER) -m pip install --quiet --constraint constraints.txt --editable '.[browser]' && { \
@@ -28,7 +29,7 @@ BROWSER = $(INTERPRETER) -m pip install --quiet --constraint constraints.txt --e
 	|| $(INTERPRETER) -m playwright install --with-deps chromium \
 	|| { apt-get update && apt-get install --yes chromium; }; }
 
-.PHONY: help env train weights weights-report evaluate denoise quality export table methods data info report dashboard sweep figures benchmark test test-browser test-faults test-files test-slow test-wheel test-oldest lint clean
+.PHONY: help env train weights weights-report evaluate denoise quality tables export table methods data info report dashboard sweep figures benchmark test test-browser test-faults test-files test-slow test-wheel test-oldest lint clean
 
 help: ## lists all commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -62,6 +63,9 @@ denoise: $(INSTALLED) ## denoises a file: INPUT=scene.hdr OUTPUT=clean.hdr [METH
 quality: $(INSTALLED) ## tells how noisy a scene is, and whether to trust what was made of it: INPUT=scene.hdr [DENOISED=clean.hdr]
 	@test -n "$$RAS2S_INPUT" || { echo 'error: say which scene: make quality INPUT=scene.hdr DENOISED=clean.hdr' >&2; exit 2; }
 	@$(RAS2S) quality "$$RAS2S_INPUT" $(if $(DENOISED),"$$RAS2S_DENOISED") $(ARGS)
+
+tables: $(INSTALLED) ## compares methods as the paper does: [METHODS=fast] [DATASETS=indian_pines,scenes:folder] [CASES=noniid,mixture] [SEEDS=1] [ARGS="--merge=other/tables"]
+	@$(RAS2S) tables $(if $(METHODS),--methods='$(METHODS)') $(if $(DATASETS),--datasets="$$RAS2S_DATASETS") $(if $(CASES),--cases='$(CASES)') $(if $(SEEDS),--seeds='$(SEEDS)') $(ARGS)
 
 methods: $(INSTALLED) ## lists the denoisers that there are
 	@$(RAS2S) methods

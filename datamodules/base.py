@@ -29,6 +29,7 @@ from datamodules.samples import (
 from datamodules.scene import DataError, Measured
 from datamodules.shared_memory import shared_collate, short_of_shared_memory, shortage
 
+EVALUATION_SEED = 2018  # of the noise of validation and test
 ON_DEVICE = ("clean", "noisy", "seed", "valid")  # of a batch
 
 
@@ -186,7 +187,7 @@ class HSIDataModule(L.LightningDataModule):
         num_workers: int = 0,
         compile_noise: bool = False,
         seed: int = 2018,
-        evaluation_seed: int = 2018,
+        evaluation_seed: int = EVALUATION_SEED,
     ) -> None:
         super().__init__()
         if evaluation_seed < 0:

@@ -122,7 +122,7 @@ class Folder(PreparedDataModule):
             raise DataError(
                 f"{path}: there is no such folder; let data.path name the folder of your cubes"
             )
-        files, self.clutter = _cubes(folder, key, axes)
+        files, self.clutter = find_cubes(folder, key, axes)
         self.splits = _share_out(folder, sorted(files))
         identity = f"{folder.resolve()} {key} {axes} {nodata} {READER}"
         slug = f"{folder.resolve().name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
@@ -166,8 +166,8 @@ class Folder(PreparedDataModule):
         return self.training_scenes(names) if split == "train" else self.full_scenes(names, split)
 
 
-def _cubes(
-    folder: Path, key: str | None, axes: str | None
+def find_cubes(
+    folder: Path, key: str | None = None, axes: str | None = None
 ) -> tuple[dict[str, list[Path]], dict[Path, str]]:
     """The files of each scene, and what else lies there and why it is no scene.
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "methods": Command("lightning_ras2s.methods:main", "lists the denoisers that there are"),
     "data": Command("datamodules.__main__:main", "fetches and prepares a dataset"),
     "info": Command("datamodules.info:main", "tells what a file of a scene is taken for"),
+    "tables": Command("lightning_ras2s.tables.command:main", "compares methods as the paper does"),
     "report": Command("lightning_ras2s.pages.report:main", "writes the page of a run"),
     "dashboard": Command("lightning_ras2s.pages.dashboard:main", "shows all runs on a local page"),
     "benchmark": Command("benchmarks.__main__:main", "measures speed and memory; in a clone only"),

@@ -238,3 +238,21 @@ def test_make_quality_tells_the_noise_of_a_scene(tmp_path):
     assert "Noise: half of the bands have" in result.stdout
     assert (tmp_path / "a $cube.quality.html").exists()
     assert make("quality").returncode == 2
+
+
+@needs_make
+def test_make_tables_compares_methods_on_a_folder(tmp_path):
+    (tmp_path / "a $folder").mkdir()
+    np.save(tmp_path / "a $folder/cube.npy", np.random.default_rng(0).random((5, 20, 30)))
+    result = make(
+        "tables",
+        f"DATASETS=scenes:{tmp_path}/a $folder",
+        "METHODS=identity,median",
+        "CASES=noniid",
+        f"ARGS=--no-wandb --output='{tmp_path}/out'",
+    )
+    assert "| Noisy | " in result.stdout, result.stderr
+    assert (tmp_path / "out/index.html").exists()
+    wrong = make("tables", "METHODS=ras3s")
+    assert wrong.returncode == 2
+    assert "did you mean ras2s?" in wrong.stderr

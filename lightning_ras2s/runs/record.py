@@ -109,7 +109,7 @@ def hardware(trainer: L.Trainer) -> dict[str, str | int | float]:
     return {
         "device": name,
         "devices": trainer.world_size,
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count() or 1,
         "memory_gib": round(memory, 1),
         "precision": str(trainer.precision),
@@ -145,7 +145,8 @@ def _method(trainer: L.Trainer) -> str | None:
     return None if method is None else method.label
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
