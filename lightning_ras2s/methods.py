@@ -348,13 +348,16 @@ def main(args: Sequence[str] | None = None) -> int:
             f"{method.parameters:,}" if method.parameters else "none",
             str(method.bands or "any"),
             method.recipe,
-            f"{method.summary} ({method.remedy})" if method.missing else method.summary,
+            method.summary,
         )
     console = Console()
     console.print(table)
     for group in GROUPS:
         members = ", ".join(method.key for method in METHODS.values() if _belongs(method, group))
         console.print(f"{group}: {members}", soft_wrap=True)
+    for method in METHODS.values():
+        if method.missing:
+            console.print(f"{method.label} {method.remedy}", soft_wrap=True)
     for method in METHODS.values():
         if method.paper:
             console.print(f"{method.label}: {method.paper} {method.year}", soft_wrap=True)

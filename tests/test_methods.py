@@ -163,4 +163,4 @@ def test_a_method_whose_package_is_missing_says_how_to_have_it(monkeypatch, caps
     with pytest.raises(ValueError, match=said):
         denoise(cube(3, 8, 8), "mnf+s")
     main([])
-    assert "needs no_such_package" in " ".join(capsys.readouterr().out.split())
+    assert "MNF needs no_such_package: pip install" in capsys.readouterr().out

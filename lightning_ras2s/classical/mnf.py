@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+LOAD = 1e-8  # of the mean noise, that each band has at least: bands may depend on each other
 LEAST_SNR = 1.0  # of a component that is kept
 SMALLEST_SIDE = 8
 
@@ -31,7 +32,10 @@ def _one(y: np.ndarray) -> Tensor:
     varies = cube.std((0, 1)) > 0
     if varies.sum() > 1:
         part = cube[..., varies]
-        found = spectral.mnf(spectral.calc_stats(part), spectral.noise_from_diffs(part))
+        noise = spectral.noise_from_diffs(part)
+        load = LOAD * np.trace(noise.cov) / len(noise.cov)
+        noise.cov = noise.cov + load * np.eye(len(noise.cov))
+        found = spectral.mnf(spectral.calc_stats(part), noise)
         cube = cube.copy()
         cube[..., varies] = found.denoise(part, snr=LEAST_SNR)
     return torch.from_numpy(np.ascontiguousarray(cube.transpose(2, 0, 1)))

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from datamodules import DataError
 from datamodules.atomic_write import atomic_write
 from datamodules.base import EVALUATION_SEED
@@ -15,7 +17,7 @@ from datamodules.noise import FIVE_CASES
 from datamodules.samples import check_case
 from lightning_ras2s.cli import fail
 from lightning_ras2s.inference.denoise import default_device, devices_of
-from lightning_ras2s.methods import GROUPS, REFINED, Method, find, refined, select
+from lightning_ras2s.methods import GROUPS, Method, find, refined, select
 from lightning_ras2s.pages.template import duration
 from lightning_ras2s.runs.errors import UserError
 from lightning_ras2s.runs.folder import RunFolder
@@ -27,7 +29,14 @@ from lightning_ras2s.tables.page import page
 from lightning_ras2s.tables.scatter import draw_scatter
 from lightning_ras2s.tables.summary import Table, summarize
 from lightning_ras2s.tables.test_sets import check_dataset
-from lightning_ras2s.tables.text import COLUMNS, comma_separated, latex, markdown, rows_of
+from lightning_ras2s.tables.text import (
+    COLUMNS,
+    comma_separated,
+    latex,
+    markdown,
+    on_screen,
+    rows_of,
+)
 
 FILES = ("tables.md", "tables.tex", "tables.csv", "scatter.png", "index.html")
 CELLS = "cells"
@@ -84,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
     tables = compute(plan, cache, _report)
     for name, why in tables.absent.items():
         _tell(f"{name}: {why}")
-    for (key, dataset), why in tables.blank.items():
+    for (key, dataset), why in (tables.blank | tables.told).items():
         _tell(f"{find(key).label}{f' on {dataset}' if dataset else ''}: {why}")
     if not tables.cells:
         return fail("nothing could be computed: see above", 2)
@@ -93,8 +102,12 @@ def _run(options: argparse.Namespace) -> int:
     write(found, cache, options.output)
     if not options.no_wandb:
         _log(found, options.output)
-    print((options.output / FILES[0]).read_text(encoding="utf-8"))  # noqa: T201
-    print("-> " + ", ".join(str(options.output / name) for name in FILES))  # noqa: T201
+    console = Console()
+    for table in found:
+        if not table.absent:
+            console.print(on_screen(table))
+    paths = ", ".join(str(options.output / name) for name in FILES)
+    console.print(f"-> {paths}", soft_wrap=True, markup=False)
     return 0
 
 
@@ -134,10 +147,12 @@ def _names(text: str) -> list[str]:
 def _methods(names: Sequence[str]) -> list[Method]:
     chosen: list[Method] = []
     for name in names:
+        both = name.lower() in GROUPS
         for method in select([name]):
-            is_of_group = name.lower() in GROUPS
-            chosen += [method, refined(method)] if is_of_group else [method]
-    return [m for m in dict.fromkeys(chosen) if m.key != f"identity{REFINED}"]
+            chosen.append(method)
+            if both and method.key != "identity":  # +S of the noisy scene is asked for by name
+                chosen.append(refined(method))
+    return list(dict.fromkeys(chosen))
 
 
 def write(tables: Sequence[Table], cache: Cache, folder: Path) -> None:

@@ -52,12 +52,14 @@ class Tables:
         cells: In the order of datasets, seeds, cases, scenes and methods.
         absent: Dataset -> why none of its scenes is there.
         blank: (method's key, dataset) -> why it has no figures; dataset is empty for all.
+        told: (method's key, dataset) -> what is to be known of its figures.
         computed: How many cells were not there before.
     """
 
     cells: list[Cell] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     blank: dict[tuple[str, str], str] = field(default_factory=dict)
+    told: dict[tuple[str, str], str] = field(default_factory=dict)
     computed: int = 0
 
 
@@ -124,6 +126,8 @@ def compute(plan: Plan, cache: Cache, report: Report = lambda *_: None) -> Table
             cubes = hash_of(item["noisy"], item["clean"])
             view = View.of(item)
             for base, members in _by_base(progress.methods):
+                if few := _too_few_bands(METHODS[base], item):
+                    tables.told |= {(method.key, dataset): few for method in members}
                 cells = {
                     method: Cell(
                         dataset, item["case"], item["name"], seed, method.key,
@@ -233,6 +237,13 @@ class Progress:
         )
         beside = (time.perf_counter() - self._start) / self._spent if self._spent else 1.0
         return work * max(1.0, beside)
+
+
+def _too_few_bands(method: Method, item: Mapping[str, Any]) -> str:
+    count = len(item["noisy"])
+    if method.bands is None or count >= method.bands:
+        return ""
+    return f"takes {method.bands} bands; {item['name']} has {count}, mirrored up to them"
 
 
 def _by_base(methods: Sequence[Method]) -> Iterator[tuple[str, list[Method]]]:

@@ -42,7 +42,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """A method; ``entries`` are by noise case, and lacks those that it has no figures of."""
+    """A method; ``entries`` are by noise case, without those that it has no figures of.
+
+    ``note`` says why it has none, or what is to be known of them.
+    """
 
     method: Method
     entries: dict[str, Entry]
@@ -133,7 +136,9 @@ def _table(dataset: str, plan: Plan, tables: Tables) -> Table:
     scenes = {cell.scene for cell in cells}
     rows = []
     for method in plan.methods:
-        why = tables.blank.get((method.key, "")) or tables.blank.get((method.key, dataset), "")
+        place = (method.key, dataset)
+        why = tables.blank.get((method.key, "")) or tables.blank.get(place, "")
+        why = why or tables.told.get(place, "")
         entries = {}
         for case in cases:
             own = [c for c in cells if (c.method, c.noise_case) == (method.key, case)]

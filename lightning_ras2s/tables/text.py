@@ -5,6 +5,8 @@ import io
 import math
 from collections.abc import Callable, Sequence
 
+from rich.table import Table as ScreenTable
+
 from lightning_ras2s.evaluation import DIGITS
 from lightning_ras2s.metrics import METRICS
 from lightning_ras2s.pages.result_tables import PAPER_METRICS
@@ -22,6 +24,18 @@ COLUMNS = (
     *(f"difference_{m}" for m in PAPER_METRICS), "seconds", "memory_bytes", "parameters", "gflops",
     "device", "threads", "note",
 )  # fmt: skip
+
+
+def on_screen(table: Table) -> ScreenTable:
+    """PSNR (dB) of each method under each noise case, and the seconds of a scene."""
+    shown = ScreenTable(title=f"{table.title}: PSNR (dB)", title_justify="left")
+    shown.add_column("method", no_wrap=True)
+    for name in (*table.cases, "seconds"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for row in table.rows:
+        values = [_value(table, row, case, "psnr_db", _on_screen) for case in table.cases]
+        shown.add_row(row.method.label, *values, costs(row)[0])
+    return shown
 
 
 def markdown(tables: Sequence[Table]) -> str:
@@ -139,6 +153,7 @@ def _record(table: Table, row: Row, case: str) -> Record:
         "gflops": row.gflops,
         "device": cell.device,
         "threads": cell.threads,
+        "note": row.note or None,
     }
     return {key: value for key, value in found.items() if value is not None}
 
@@ -210,6 +225,10 @@ def _paper(entry: Entry | None, metric: str) -> str:
 
 def _difference(entry: Entry | None, metric: str) -> str:
     return f"{entry.difference(metric):+.{DIGITS[metric]}f}" if entry and entry.paper else ""
+
+
+def _on_screen(text: str, rank: int) -> str:
+    return {1: f"[bold]{text}[/bold]", 2: f"[underline]{text}[/underline]"}.get(rank, text)
 
 
 def _bold(text: str, rank: int) -> str:

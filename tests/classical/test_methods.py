@@ -50,6 +50,16 @@ def test_llrt_gains_what_it_was_measured_to(case, gain):
     assert denoised(llrt, case, slice(60, 91)) > noisy + gain
 
 
+def test_mnf_takes_bands_that_are_there_twice_or_empty():
+    clean = crop()[60:80]
+    noisy = clean + 0.05 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    once = mnf(noisy[None])[0]
+    twice = mnf(torch.cat([noisy, noisy[:5], torch.zeros(2, 64, 64)])[None])[0]
+    assert psnr(once, clean) > psnr(noisy, clean) + 5
+    assert psnr(twice[:20], clean) > psnr(once, clean) - 1.5
+    assert (twice[25:] == 0).all()
+
+
 def test_blocks_cover_all_and_go_back_to_their_places():
     assert offsets(25, 10, 6) == [0, 6, 12, 15]
     torch.manual_seed(0)

@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +14,11 @@ import torch
 from lightning_ras2s.cli import main
 from lightning_ras2s.tables.command import FILES
 from tests.tables.toy import put_scenes
+from tests.wandb_files import WandbFiles
 
 torch.set_num_threads(1)
+
+HOUSE = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -42,9 +49,11 @@ def test_all_files_are_written_and_nothing_is_computed_again(command, tmp_path):
     folder = tmp_path / "tables"
     assert {path.name for path in folder.iterdir()} >= {*FILES, "cells"}
     before = {name: (folder / name).read_bytes() for name in FILES[:3]}
-    assert before["tables.md"].decode() in out
     rows = list(csv.DictReader((folder / "tables.csv").read_text().splitlines()))
     assert len(rows) == 6
+    best = max(rows, key=lambda row: float(row["psnr_db"]))
+    assert f"{float(best['psnr_db']):.2f}" in out
+    assert "tables/index.html" in out
     assert all(float(row["psnr_db"]) > 10 for row in rows)
     code, _, told = command(*args)
     assert code == 0
@@ -108,3 +117,16 @@ def test_a_mistake_is_told_in_a_line_and_leaves_no_file(command, tmp_path, args,
     assert len(errors) == 1
     assert said in errors[0]
     assert not (tmp_path / "tables" / "tables.md").exists()
+
+
+def test_the_rows_go_to_wandb(tmp_path):
+    dataset = put_scenes(tmp_path / "scenes", names=("one",))
+    chosen = (f"--datasets={dataset}", "--methods=identity,median", "--cases=noniid")
+    command = [sys.executable, "-m", "lightning_ras2s", "tables", *chosen]
+    environment = os.environ | {"WANDB_MODE": "offline", "PYTHONPATH": str(HOUSE)}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    table = WandbFiles(tmp_path / "tables").table("tables")
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert [row["method"] for row in rows] == ["identity", "median"]
+    (kept,) = (tmp_path / "tables/cells/median").glob("*.json")
+    assert rows[1]["psnr_db"] == pytest.approx(json.loads(kept.read_text())["metrics"]["psnr_db"])

@@ -1,6 +1,7 @@
 """Cells are computed once, whatever happens between; what cannot be is blank, with its reason."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ import torch
 from datamodules import add_noise, read_scene
 from lightning_ras2s import denoise
 from lightning_ras2s.classical import median
-from lightning_ras2s.methods import find
+from lightning_ras2s.methods import METHODS, find
 from lightning_ras2s.metrics import mpsnr
 from lightning_ras2s.tables import compute as module
 from lightning_ras2s.tables.cells import Cache
 from lightning_ras2s.tables.compute import Loaded, Plan, Progress, compute
 from lightning_ras2s.tables.measure import Memory, View
+from lightning_ras2s.tables.summary import summarize
 from lightning_ras2s.tables.test_sets import check_dataset, scenes_of
 from tests.tables.toy import cell, put_scenes
 
@@ -125,6 +127,18 @@ def test_weights_that_are_not_there_leave_a_method_blank(dataset, tmp_path):
     assert {c.method for c in made.cells} == {"identity"}
     assert set(made.blank) == {("ras2s", ""), ("ras2s+s", "")}
     assert "none.ckpt" in made.blank["ras2s", ""]
+
+
+def test_a_method_of_more_bands_than_a_scene_has_says_so(dataset, tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS, "median", replace(METHODS["median"], bands=10))
+    plan = plan_of(dataset, "identity", "median+s")
+    made = compute(plan, Cache(tmp_path / "cache"))
+    told = "takes 10 bands; beta has 8, mirrored up to them"
+    assert made.told == {("median+s", dataset): told}
+    (table,) = summarize(plan, made)
+    assert [row.note for row in table.rows] == ["", told]
+    assert table.rows[1].entries["noniid"].means["psnr_db"] > 10
+    assert compute(plan, Cache(tmp_path / "cache")).told == made.told  # also where it is kept
 
 
 def test_a_network_is_known_by_its_weights_and_counted():
