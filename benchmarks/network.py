@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.timing import seconds, spread, tell
 from lightning_ras2s.graphs import GraphedNetwork
+from lightning_ras2s.memory import PeakMemory
 from lightning_ras2s.networks import RAS2S, native
 from lightning_ras2s.networks.ras2s.released import from_released
 from tests.oracle import LiteralRAS2S
@@ -218,37 +219,21 @@ def compare_layers(device: torch.device, size: int = 256) -> list[dict[str, Any]
 def peak_memory(name: str, shape: Shape, device: torch.device) -> float:
     """Floats for each pixel and band that the process takes for a forward pass."""
     if device.type == "cuda":
-        network, noisy = networks(device)[name], torch.rand(shape, device=device)
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        with torch.inference_mode():
-            network(noisy)
-        return (torch.cuda.max_memory_allocated() - before) / 4 / noisy.numel()
-    if not Path("/proc/self/clear_refs").exists():
-        return math.nan
+        return _measure_memory(name, shape, device)
     command = [sys.executable, "-m", "benchmarks.network", name, *map(str, shape)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
-def _measure_memory(name: str, shape: Shape) -> float:
-    """In a process of its own: the growth of its greatest size."""
-    network = networks(torch.device("cpu"))[name]
+def _measure_memory(name: str, shape: Shape, device: torch.device) -> float:
+    """NaN where nobody knows; on a CPU in a process of its own."""
+    network, noisy = networks(device)[name], torch.rand(shape, device=device)
     with torch.inference_mode():
-        network(torch.rand(1, 4, 32, 32))
-        noisy = torch.rand(shape)
-        before = _greatest_size(restart=True)
+        network(torch.rand(1, 4, 32, 32, device=device))
+        memory = PeakMemory(device)
         network(noisy)
-    return (_greatest_size() - before) / 4 / noisy.numel()
-
-
-def _greatest_size(restart: bool = False) -> int:
-    """The most bytes that the process has had in memory, by Linux; counted anew from here on."""
-    process = Path("/proc/self")
-    if restart:
-        (process / "clear_refs").write_text("5")
-    fields = dict(line.split(":") for line in (process / "status").read_text().splitlines())
-    return int(fields["VmHWM"].split()[0]) * 1024
+    taken = memory.taken()
+    return math.nan if taken is None else taken / 4 / noisy.numel()
 
 
 def compile_seconds(device: torch.device) -> float | None:
@@ -398,4 +383,4 @@ def draw(result: dict[str, Any], file: Path) -> None:
 if __name__ == "__main__":
     way, *numbers = sys.argv[1:]
     n, b, h, w = map(int, numbers)
-    sys.stdout.write(f"{_measure_memory(way, (n, b, h, w))}\n")
+    sys.stdout.write(f"{_measure_memory(way, (n, b, h, w), torch.device('cpu'))}\n")

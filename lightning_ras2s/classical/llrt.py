@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_ras2s.classical.noise_level import band_sigmas
-from lightning_ras2s.classical.similar import Patches, denoise_groups, matched
+from lightning_ras2s.classical.similar import Patches, denoise_groups, matched, noise_left
 from lightning_ras2s.classical.variation import Smoother, difference, difference_adjoint, soft
 
 INNER = 20
@@ -50,8 +50,7 @@ def _one(y: Tensor, sigma: float | None, iterations: int | None) -> Tensor:
         if number == 0:
             levels = torch.full_like(patches.columns[0], sigma)
         else:
-            taken = (Patches.of(y, patch).columns - patches.columns).square().mean(0)
-            levels = gamma * (sigma**2 - taken).abs().sqrt()
+            levels = noise_left(patches, Patches.of(y, patch), sigma, gamma)
         if number % 2 == 0:
             count -= 10
             keys, groups = matched(x.mean(0), patch, step, reach, count)

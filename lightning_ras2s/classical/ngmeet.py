@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_ras2s.classical.noise_level import band_sigmas
-from lightning_ras2s.classical.similar import Patches, denoise_groups, matched
+from lightning_ras2s.classical.similar import Patches, denoise_groups, matched, noise_left
 
 PATCH, STEP, REACH = 5, 4, 30
 ROUNDS, KEPT = 5, 0.9
@@ -62,8 +62,7 @@ def _iterate(y: Tensor, sigma: float) -> Tensor:
         if number == 0:
             levels = torch.full_like(patches.columns[0], sigma * (len(reduced) / bands) ** 0.5)
         else:
-            taken = (Patches.of(data, patch).columns - patches.columns).square().mean(0)
-            levels = gamma * (sigma**2 - taken).abs().sqrt()
+            levels = noise_left(patches, Patches.of(data, patch), sigma, gamma)
         if number % 2 == 0:
             count -= 10
             keys, groups = matched(reduced.mean(0), patch, STEP, REACH, count)

@@ -108,6 +108,12 @@ def weighted_nuclear(groups: Tensor, weight: Tensor) -> Tensor:
     return low if wide else low.mT
 
 
+def noise_left(patches: Patches, noisy: Patches, sigma: float, gamma: float) -> Tensor:
+    """Of each patch after some denoising, [R * C]: what of sigma² was not taken, times gamma."""
+    taken = (noisy.columns - patches.columns).square().mean(0)
+    return gamma * (sigma**2 - taken).abs().sqrt()
+
+
 def denoise_groups(
     patches: Patches, keys: Tensor, groups: Tensor, sigma: Tensor, c1: float
 ) -> tuple[Tensor, Tensor]:

@@ -4,9 +4,7 @@ One over the bands, for their medians, and one over the pixels, for sums of prod
 scene need never be in memory.
 """
 
-import ctypes
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +19,7 @@ from lightning_ras2s.inference.noise_estimate import (
     sigma_from_other_bands,
     without_offsets,
 )
+from lightning_ras2s.memory import give_back_memory
 
 PART = 2**20  # values that are looked at together
 APART, SHORT_RANGE = 4, 0.25  # bands apart, and how much less correlated they are if noise is
@@ -125,7 +124,7 @@ def look(scene: Cubes, factors: Factors | None, before: Noise | None) -> tuple[N
         chunks.append(look_at_bands(y, reference, missing, first, scene.size))
         means.append(reference.mean(1, keepdim=True))
         if scene.pixels >= PART:
-            _give_back_memory()
+            give_back_memory()
     bands, centre = BandNoise.of(chunks), torch.cat(means)
     columns = torch.arange(scene.pixels, device=centre.device) % scene.size[1]
     dimensions = scene.bands if factors is None else len(factors.coefficients)
@@ -167,12 +166,6 @@ def _is_clear(y: Tensor, bands: BandNoise, columns: Tensor) -> Tensor:
     """Values whose mean is that of the scene: of no striped column, no end, nothing clipped."""
     even = (bands.offsets[:, columns] == 0) & (y != 0) & (y != 1)
     return even & ~(bands.clipped[0] | bands.clipped[1] | bands.counted)
-
-
-def _give_back_memory() -> None:
-    """To the system: glibc keeps the holes that large bands leave between small results."""
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _correlation(residual: Tensor, plain: Tensor) -> Tensor:

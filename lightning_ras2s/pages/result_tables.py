@@ -150,9 +150,14 @@ def paper_tests(config: str) -> set[str]:
 
 
 def _papers_dataset(data: dict[str, Any]) -> str | None:
+    name = PAPER_CLASSES.get(_class(data))
     protocol = (data.get("init_args") or {}).get("protocol", "ras2s")
-    is_papers = protocol == "ras2s" or _class(data) == "CAVE"  # whose test has one protocol
-    return PAPER_CLASSES.get(_class(data)) if is_papers else None
+    return name if name and is_papers_test(name, protocol) else None
+
+
+def is_papers_test(dataset: str, protocol: str) -> bool:
+    """Whether a dataset is tested as the paper does, under one of its class's protocols."""
+    return protocol == "ras2s" or dataset == "cave"  # whose test has one protocol
 
 
 def _class(data: dict[str, Any]) -> str:

@@ -1,13 +1,8 @@
 """One method on one scene: its figures, seconds and memory, and what is shown of its result."""
 
-import ctypes
-import gc
-import resource
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_ras2s.inference.subspace import refine
+from lightning_ras2s.memory import PeakMemory
 from lightning_ras2s.metrics import METRICS
 from lightning_ras2s.runs.record import processor
 from lightning_ras2s.tables.cells import Cell
@@ -55,7 +51,7 @@ def refine_result(item: Item, result: Result) -> Result:
 
 
 def _timed(work: Callable[[], Tensor], device: torch.device) -> Result:
-    memory, start = Memory(device), time.perf_counter()
+    memory, start = PeakMemory(device), time.perf_counter()
     with torch.inference_mode():
         image = work()
     if device.type == "cuda":
@@ -63,7 +59,7 @@ def _timed(work: Callable[[], Tensor], device: torch.device) -> Result:
     seconds = time.perf_counter() - start
     if not torch.isfinite(image).all():
         raise ArithmeticError("its result is not finite")
-    return Result(image, seconds, memory.used())
+    return Result(image, seconds, memory.taken())
 
 
 def filled_in(cell: Cell, item: Item, result: Result) -> Cell:
@@ -130,54 +126,3 @@ def _words(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return processor()
-
-
-class Memory:
-    """The most memory that is taken from now on, beside what is taken now.
-
-    On a GPU it is torch's; on a CPU the process's, which only Linux tells.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        _give_back()
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            self.before = torch.cuda.memory_allocated(device)
-        else:
-            self.before = _resident() if _forget_peak() else 0
-
-    def used(self) -> int | None:
-        """Bytes; None where nobody knows."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) - self.before
-        return max(0, _peak() - self.before) if self.before else None
-
-
-def _give_back() -> None:
-    """What was freed before goes back to the system, so that it is not taken twice unseen."""
-    gc.collect()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _forget_peak() -> bool:
-    """Lets the kernel begin anew with the process's peak."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-        return True
-    return False
-
-
-def _resident() -> int:
-    with suppress(OSError):
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * resource.getpagesize()
-    return 0
-
-
-def _peak() -> int:
-    with suppress(OSError, IndexError):
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) * 1024
-    return 0

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from lightning_ras2s.evaluation import DIGITS
 from lightning_ras2s.methods import Method
 from lightning_ras2s.metrics import METRICS
-from lightning_ras2s.pages.result_tables import BEST, PAPER_CLASSES, PAPER_METRICS, paper_rows
+from lightning_ras2s.pages.result_tables import BEST, PAPER_METRICS, is_papers_test, paper_rows
 from lightning_ras2s.tables.cells import Cell
 from lightning_ras2s.tables.compute import Plan, Tables
 from lightning_ras2s.tables.test_sets import FOLDER
@@ -173,7 +173,7 @@ def _entry(cells: list[Cell], dataset: str, case: str, method: Method) -> Entry:
 
 def _paper(dataset: str, case: str, method: Method) -> dict[str, float]:
     base, _, protocol = dataset.partition(":")
-    if base not in PAPER_CLASSES.values() or protocol not in ("", "ras2s"):
+    if not is_papers_test(base, protocol or "ras2s"):
         return {}
     for row in paper_rows(base, case):
         if row["method"] == method.label:

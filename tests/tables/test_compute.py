@@ -10,12 +10,13 @@ import torch
 from datamodules import add_noise, read_scene
 from lightning_ras2s import denoise
 from lightning_ras2s.classical import median
+from lightning_ras2s.memory import PeakMemory
 from lightning_ras2s.methods import METHODS, find
 from lightning_ras2s.metrics import mpsnr
 from lightning_ras2s.tables import compute as module
 from lightning_ras2s.tables.cells import Cache
 from lightning_ras2s.tables.compute import Loaded, Plan, Progress, compute
-from lightning_ras2s.tables.measure import Memory, View
+from lightning_ras2s.tables.measure import View
 from lightning_ras2s.tables.summary import summarize
 from lightning_ras2s.tables.test_sets import check_dataset, scenes_of
 from tests.tables.toy import cell, put_scenes
@@ -182,12 +183,12 @@ def test_the_view_is_of_a_noisy_band_that_shows_something():
 
 
 def test_memory_is_what_was_taken_at_most():
-    memory = Memory(torch.device("cpu"))
-    if not memory.before:
+    memory = PeakMemory(torch.device("cpu"))
+    if memory.before is None:
         pytest.skip("the system does not tell")
     held = np.ones(40_000_000)
     del held
-    assert 300e6 < memory.used() < 400e6
+    assert 300e6 < memory.taken() < 400e6
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,12 @@ def test_the_paper_stands_beside_where_its_test_is_the_same():
     entry = table.rows[0].entries["noniid"]
     assert entry.paper["psnr_db"] == 40.70  # Table 1, KAIST, case 1
     assert entry.difference("psnr_db") == pytest.approx(-0.7)
+    cave = one(
+        "ras2s",
+        cells=[cell(dataset="cave:hsir", case="mixture")],
+        plan={"datasets": ("cave:hsir",), "cases": ("mixture",)},
+    )  # of its training alone
+    assert cave.rows[0].entries["mixture"].paper
     for dataset in ("indian_pines", "wdc_mall:t3sc", "scenes:kaist"):
         table = one("ras2s", cells=[cell(dataset=dataset)], plan={"datasets": (dataset,)})
         assert table.rows[0].entries["noniid"].paper == {}
