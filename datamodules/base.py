@@ -151,7 +151,8 @@ class HSIDataModule(L.LightningDataModule):
             of regular grids, all of them in a random order before any comes again.
         patches_per_epoch: Training patches that make an epoch; by default as many as the grids
             have.
-        train_noise: Noise cases of training; each patch gets one of them, in equal shares.
+        train_noise: Noise cases of training; each patch gets one of them, in equal shares. Or those
+            from an epoch on, as {0: [gaussian50], 30: [blind]}.
         val_noise: Noise cases of validation; each scene is validated under every one.
         test_noise: Noise cases of the test, likewise.
         num_workers: Processes that cut patches, for each device, at most one a core; 0 cuts them in
@@ -181,7 +182,7 @@ class HSIDataModule(L.LightningDataModule):
         patch_bands: int = 31,
         sampling: Literal["random", "grid"] = "random",
         patches_per_epoch: int | None = None,
-        train_noise: Sequence[str] = TRAINING_MIX,
+        train_noise: Sequence[str] | dict[int, Sequence[str]] = TRAINING_MIX,
         val_noise: Sequence[str] = ("mixture",),
         test_noise: Sequence[str] = FIVE_CASES,
         num_workers: int = 0,
@@ -199,11 +200,17 @@ class HSIDataModule(L.LightningDataModule):
                 f"data.batch_size is {batch_size} and data.patches_per_epoch {patches_per_epoch}; "
                 "an epoch must have at least one batch"
             )
-        for option, cases in {
-            "train_noise": train_noise,
-            "val_noise": val_noise,
-            "test_noise": test_noise,
-        }.items():
+        stages = train_noise if isinstance(train_noise, dict) else {0: train_noise}
+        if 0 not in stages or min(stages) < 0:
+            raise ValueError(
+                f"data.train_noise begins at the epochs {', '.join(map(str, sorted(stages)))}; "
+                "say what there is from epoch 0 on"
+            )
+        for option, cases in (
+            *(("train_noise", cases) for cases in stages.values()),
+            ("val_noise", val_noise),
+            ("test_noise", test_noise),
+        ):
             if not cases:
                 raise ValueError(f"data.{option} is empty; name at least one noise case")
             for case in cases:
@@ -287,6 +294,7 @@ class HSIDataModule(L.LightningDataModule):
                 f"cannot share it equally; give {' or '.join(map(str, sizes))}"
             )
         length = self.patches_per_epoch or max(self.train_set.in_an_epoch, self.batch_size)
+        self.train_set.epoch_length = length
         sampler = ShardedSampler(length, even=True)
         sampler.repeats = getattr(self.trainer, "overfit_batches", 0) > 0
         self._train_loader = self._loader(self.train_set, sampler, share, drop_last=True)

@@ -1,7 +1,7 @@
 """Samples of training and evaluation: each follows from a seed and its number alone."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from datamodules.shared_memory import short_of_shared_memory
 Batch = dict[str, Any]
 AnyScene = SceneLike | Measured
 
+Cases = Sequence[str] | Mapping[int, Sequence[str]]
 REAL = "real"  # the case of measured scenes: no noise is added to them
 
 
@@ -45,9 +46,12 @@ class TrainingPatches(Dataset[Batch], ABC):
 
     Args:
         dataset: Its name.
-        cases: Noise cases, drawn with equal chances.
+        cases: Noise cases, drawn with equal chances; or those from an epoch on, by its number.
         seed: All follows from it.
     """
+
+    epoch_length: int | None = None
+    """Patches of an epoch, where ``cases`` go by it."""
 
     scene_count: int
     """Scenes that the patches come from; smaller copies of one are not counted."""
@@ -55,7 +59,7 @@ class TrainingPatches(Dataset[Batch], ABC):
     in_an_epoch: int
     """Patches that make an epoch, unless the user says how many."""
 
-    def __init__(self, dataset: str, cases: Sequence[str], seed: int) -> None:
+    def __init__(self, dataset: str, cases: Cases, seed: int) -> None:
         self.dataset, self.cases, self.seed = dataset, cases, seed
 
     def __getitem__(self, number: int) -> Batch:
@@ -87,13 +91,22 @@ class TrainingPatches(Dataset[Batch], ABC):
             facts["case"] = REAL
         else:
             parts = {"clean": scene}
-            facts["case"] = self.cases[int(rng.integers(len(self.cases)))]
+            epoch = number // self.epoch_length if self.epoch_length else 0
+            cases = cases_at(self.cases, epoch)
+            facts["case"] = cases[int(rng.integers(len(cases)))]
             facts["seed"] = int(rng.integers(2**63))
         return Cut(facts, parts, window, turn)
 
     @abstractmethod
     def _place(self, number: int, rng: np.random.Generator) -> tuple[AnyScene, Window]:
         """The scene and the window of a patch, drawn from ``rng``."""
+
+
+def cases_at(cases: Cases, epoch: int) -> Sequence[str]:
+    """The noise cases of an epoch."""
+    if isinstance(cases, Mapping):
+        return cases[max(start for start in cases if start <= epoch)]
+    return cases
 
 
 def empty_batch(*shape: int) -> Tensor:
@@ -116,7 +129,7 @@ class PatchesOfScenes(TrainingPatches):
         scenes: Where patches come from; smaller copies of a scene count as scenes, and are left
             out where a patch does not fit.
         shape: Of the patches.
-        cases: Noise cases, drawn with equal chances.
+        cases: As for TrainingPatches.
         seed: All follows from it.
         strides: Of the grid, by the level of a scene.
         dataset: Its name.
@@ -129,7 +142,7 @@ class PatchesOfScenes(TrainingPatches):
         self,
         scenes: Sequence[AnyScene],
         shape: PatchShape,
-        cases: Sequence[str],
+        cases: Cases,
         seed: int,
         strides: Sequence[int],
         dataset: str,

@@ -8,7 +8,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
@@ -29,18 +29,20 @@ class Method:
         label: As papers print it.
         kind: ``network``, which needs weights, or ``model-based``.
         source: Where it lives, ``module:name``: a network's class, or a function of [N, B, H, W].
+        arguments: Of the class, for the published network, where they are not its defaults.
         summary: What it does, in a few words.
         paper: Where it was published; empty for what needs no reference.
         year: Of the paper.
         parameters: Trainable weights at the published size; 0 for none.
-        bands: The number of bands that it takes; None for any.
-        multiple_of: Height and width are mirrored up to a multiple of it, and cropped again.
+        bands: The number of bands that the published network takes, and others by windows of so
+            many; None for any.
+        multiple_of: Height and width are mirrored up to a multiple of it, and cropped again, for a
+            network that does not do so itself.
         fast: Takes no longer than RAS2S.
         static_graph: Each training step has the same operations, so that DDP may count on it.
         capturable: A pass can be replayed as a CUDA graph.
         recipe: The experiment that trains it.
         marks: Tensors that its weights have under one of these names, ours or its authors'.
-        reader: Makes the network of such tensors, ``module:name``.
         weights: The file of those that come with the package.
         needs: Packages that have to be installed, as Python imports them.
         extra: Of ours, that brings them.
@@ -53,6 +55,7 @@ class Method:
     kind: Literal["network", "model-based"]
     source: str
     summary: str
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     paper: str = ""
     year: int | None = None
     parameters: int = 0
@@ -63,7 +66,6 @@ class Method:
     capturable: bool = True
     recipe: str = ""
     marks: tuple[str, ...] = ()
-    reader: str = ""
     weights: str = ""
     needs: tuple[str, ...] = ()
     extra: str = ""
@@ -112,14 +114,32 @@ class Method:
             raise ValueError(f"{self.label} {self.remedy}")
         return _imported(self.source)
 
+    def build(self, **arguments: Any) -> Any:
+        """The network, with new weights.
+
+        Args:
+            arguments: Of its class, where they are not those of the published network.
+        """
+        return self.load()(**(dict(self.arguments) | arguments))
+
     def network_of(self, state: Mapping[str, Any], arguments: Mapping[str, Any] | None) -> Any:
         """A network with these weights.
 
         Args:
             state: Its tensors, by our names or its authors'.
             arguments: Of its class; None to read them off the tensors.
+
+        Raises:
+            ValueError: If nobody says the arguments.
         """
-        return _imported(self.reader)(state, arguments)
+        kind = self.load()
+        if hasattr(kind, "of_state"):
+            return kind.of_state(state, arguments)
+        if arguments is None:
+            raise ValueError(f"{kind.__name__} has no of_state to read its arguments off tensors")
+        network = kind(**arguments)
+        network.load_state_dict(state)
+        return network
 
 
 _ALL = (
@@ -244,8 +264,219 @@ _ALL = (
             "encoder.conv_inp_1.weight",
             "encoder.embedding.conv1.weight",
         ),
-        reader="lightning_ras2s.networks.ras2s.loading:network_of",
         weights="ras2s.safetensors",
+    ),
+    Method(
+        key="hsdt_s",
+        label="HSDT-S",
+        kind="network",
+        source="lightning_ras2s.networks.hsdt:HSDT",
+        summary="3-D convolutions, bands that attend to learned queries",
+        paper="Lai, Yan, Fu: Hybrid Spectral Denoising Transformer with Guided Attention, ICCV",
+        year=2023,
+        parameters=134_350,
+        recipe="rivals/hsdt_s_icvl",
+        marks=("head.attention.queries.weight", "head.attn.attn.attn_proj.weight"),
+        bands=31,
+        arguments={"channels": 8, "stages": 5},
+        static_graph=False,
+    ),
+    Method(
+        key="hsdt_m",
+        label="HSDT-M",
+        kind="network",
+        source="lightning_ras2s.networks.hsdt:HSDT",
+        summary="the same, twice as wide",
+        paper="Lai, Yan, Fu: Hybrid Spectral Denoising Transformer with Guided Attention, ICCV",
+        year=2023,
+        parameters=521_158,
+        recipe="rivals/hsdt_m_icvl",
+        marks=("head.attention.queries.weight", "head.attn.attn.attn_proj.weight"),
+        bands=31,
+        arguments={"channels": 16, "stages": 5},
+        static_graph=False,
+    ),
+    Method(
+        key="hsdt_l",
+        label="HSDT-L",
+        kind="network",
+        source="lightning_ras2s.networks.hsdt:HSDT",
+        summary="the same, wider and deeper",
+        paper="Lai, Yan, Fu: Hybrid Spectral Denoising Transformer with Guided Attention, ICCV",
+        year=2023,
+        parameters=2_094_786,
+        recipe="rivals/hsdt_l_icvl",
+        marks=("head.attention.queries.weight", "head.attn.attn.attn_proj.weight"),
+        bands=31,
+        arguments={"channels": 16, "stages": 7},
+        static_graph=False,
+    ),
+    Method(
+        key="qrnn3d",
+        label="QRNN3D",
+        kind="network",
+        source="lightning_ras2s.networks.qrnn3d:QRNN3D",
+        summary="3-D convolutions, quasi-recurrent over the bands",
+        paper="Wei, Fu, Huang: 3-D Quasi-Recurrent Neural Network for Hyperspectral Image "
+        "Denoising, TNNLS",
+        year=2020,
+        parameters=860_453,
+        recipe="rivals/qrnn3d_icvl",
+        marks=("encoder.0.gates.weight", "feature_extractor.conv.conv.weight"),
+    ),
+    Method(
+        key="sert",
+        label="SERT",
+        kind="network",
+        source="lightning_ras2s.networks.sert:SERT",
+        summary="attention within rectangles, a memory of spectra",
+        paper="Li, Liu, Fu, Zhang, Dou: Spectral Enhanced Rectangle Transformer for Hyperspectral "
+        "Image Denoising, CVPR",
+        year=2023,
+        parameters=1_905_319,
+        recipe="rivals/sert_icvl",
+        marks=(
+            "groups.0.blocks.0.attention.spectral.memory",
+            "layers.0.smsblock.0.attns.c_attns.cab.3.mb",
+        ),
+        bands=31,
+    ),
+    Method(
+        key="sst",
+        label="SST",
+        kind="network",
+        source="lightning_ras2s.networks.sst:SST",
+        summary="attention within windows, then between channels",
+        paper="Li, Fu, Zhang: Spatial-Spectral Transformer for Hyperspectral Image Denoising, AAAI",
+        year=2023,
+        parameters=4_144_837,
+        recipe="rivals/sst_icvl",
+        marks=(
+            "groups.0.blocks.0.spatial.bias",
+            "layers.0.smsblock.0.attn.relative_position_bias_table",
+        ),
+        bands=31,
+    ),
+    Method(
+        key="t3sc",
+        label="T3SC",
+        kind="network",
+        source="lightning_ras2s.networks.t3sc:T3SC",
+        summary="unrolled sparse coding of spectra and of patches",
+        paper="Bodrito, Zouaoui, Chanussot, Mairal: A Trainable Spectral-Spatial Sparse Coding "
+        "Model for Hyperspectral Image Restoration, NeurIPS",
+        year=2021,
+        parameters=832_256,
+        recipe="rivals/t3sc_icvl",
+        marks=("layers.0.analysis.0", "layers.0.C.0"),
+        bands=31,
+    ),
+    Method(
+        key="grunet",
+        label="GRUNet",
+        kind="network",
+        source="lightning_ras2s.networks.grunet:GRUNet",
+        summary="a deep U-Net, quasi-recurrent over the bands",
+        paper="Lai, Wei, Fu: Deep Plug-and-Play Prior for Hyperspectral Image Restoration, "
+        "Neurocomputing",
+        year=2022,
+        parameters=14_277_155,
+        recipe="rivals/grunet_icvl",
+        marks=("down.1.gates.weight", "Down1.conv.conv.weight"),
+    ),
+    Method(
+        key="man",
+        label="MAN",
+        kind="network",
+        source="lightning_ras2s.networks.man:MAN",
+        summary="3-D convolutions, recurrent both ways, gated layers",
+        paper="Lai, Fu: Mixed Attention Network for Hyperspectral Image Denoising, arXiv "
+        "2301.11525",
+        year=2023,
+        parameters=892_417,
+        recipe="rivals/man_icvl",
+        marks=("head.between_bands.candidate.0.weight", "head.inter_sa.ffn1.w_1.weight"),
+    ),
+    Method(
+        key="man_v1",
+        label="MAN v1",
+        kind="network",
+        source="lightning_ras2s.networks.man_v1:MANv1",
+        summary="its first release: recurrent one way, gated channels",
+        paper="Lai, Fu: Mixed Attention Network for Hyperspectral Image Denoising, arXiv "
+        "2301.11525",
+        year=2023,
+        parameters=823_727,
+        recipe="rivals/man_v1_icvl",
+        marks=("head.1.ahead.0.weight", "head.1.ffn_w2.w_1.weight"),
+    ),
+    Method(
+        key="macnet",
+        label="MAC-Net",
+        kind="network",
+        source="lightning_ras2s.networks.macnet:MACNet",
+        summary="subspace, whose images are denoised by 3-D convolutions",
+        paper="Xiong, Zhou, Zhao, Lu, Qian: MAC-Net: Model-Aided Nonlocal Neural Network for "
+        "Hyperspectral Image Denoising, TGRS",
+        year=2022,
+        parameters=430_738,
+        recipe="rivals/macnet_icvl",
+        marks=("tail.1.keys.weight", "enl_3.keys.weight"),
+        capturable=False,
+    ),
+    Method(
+        key="grnet",
+        label="GRNet",
+        kind="network",
+        source="lightning_ras2s.networks.grnet:GRNet",
+        summary="U-Net with global reasoning",
+        paper="Cao, Fu, Xu, Meng: Deep Spatial-Spectral Global Reasoning Network for "
+        "Hyperspectral Image Denoising, TGRS",
+        year=2022,
+        parameters=44_393_919,
+        recipe="rivals/grnet_icvl",
+        marks=("encoder.1.reason.nodes.weight", "GCM1.conv1.weight"),
+        bands=31,
+    ),
+    Method(
+        key="mst",
+        label="MST",
+        kind="network",
+        source="lightning_ras2s.networks.mst:MST",
+        summary="U-Net of attention between channels",
+        paper="Cai, Lin, Hu, Wang, Yuan, Zhang, Timofte, Van Gool: Mask-guided Spectral-wise "
+        "Transformer for Efficient Hyperspectral Image Reconstruction, CVPR",
+        year=2022,
+        parameters=1_436_049,
+        recipe="rivals/mst_icvl",
+        marks=("bottleneck.0.attention.temperature", "bottleneck.blocks.0.0.rescale"),
+        bands=31,
+    ),
+    Method(
+        key="fidnet",
+        label="FIDNet",
+        kind="network",
+        source="lightning_ras2s.networks.fidnet:FIDNet",
+        summary="bands in space and frequencies, then a 3-D U-Net",
+        paper="Xiao, Liu, Zhang, Wei: Bridging Fourier and Spatial-Spectral Domains for "
+        "Hyperspectral Image Denoising, ACM Multimedia",
+        year=2024,
+        parameters=483_897,
+        recipe="rivals/fidnet_icvl",
+        marks=("frequencies.0.amplitude.conv.weight", "fourierNet.up.weight"),
+    ),
+    Method(
+        key="tdsat",
+        label="TDSAT",
+        kind="network",
+        source="lightning_ras2s.networks.tdsat:TDSAT",
+        summary="3-D convolutions, attention over mixed bands and features",
+        paper="Zhang, Dong, Zheng, Yu, Song, Zhang, Yuan: Three-Dimension Spatial-Spectral "
+        "Attention Transformer for Hyperspectral Image Denoising, TGRS",
+        year=2024,
+        parameters=1_093_000,
+        recipe="rivals/tdsat_icvl",
+        marks=("head.1.attention.temperature", "head.1.attn.temperature"),
     ),
 )
 METHODS: dict[str, Method] = {method.key: method for method in _ALL}
@@ -312,13 +543,24 @@ def _belongs(method: Method, group: str) -> bool:
 
 
 def method_of(network: object) -> Method:
-    """The method of a network, by its class; one that is not in METHODS has the class's name."""
+    """The method of a network, by its class; one that is not in METHODS has the class's name.
+
+    Of several sizes of one class it is that with the most arguments in common.
+    """
     name = type(network).__name__
     path = f"{type(network).__module__}:{name}"
-    for method in METHODS.values():
-        same_name = method.kind == "network" and name == method.source.partition(":")[2]
-        if same_name and type(network) is method.load():
-            return method
+    arguments = getattr(network, "arguments", {})
+    sizes = [
+        method
+        for method in METHODS.values()
+        if method.kind == "network" and name == method.source.partition(":")[2]
+        if type(network) is method.load()
+    ]
+    if sizes:
+        nearest = max(
+            sizes, key=lambda size: sum(arguments.get(k) == v for k, v in size.arguments.items())
+        )
+        return replace(nearest, bands=getattr(network, "bands", nearest.bands))
     key = re.sub(r"\W+", "_", name).lower()
     return Method(key, name, "network", path, "a network of your own", static_graph=False)
 

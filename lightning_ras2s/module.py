@@ -2,6 +2,7 @@
 
 import math
 import os
+import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -23,15 +24,16 @@ from lightning_ras2s.graphs import GraphedNetwork
 from lightning_ras2s.inference.subspace import refine
 from lightning_ras2s.inference.whole_cubes import whole_cubes
 from lightning_ras2s.losses import WeightedLoss
-from lightning_ras2s.methods import Method, find, key_of, method_of, refined, select
+from lightning_ras2s.methods import REFINED, Method, find, key_of, method_of, refined, select
 from lightning_ras2s.metrics import METRICS
 from lightning_ras2s.runs.errors import UserError
 from lightning_ras2s.runs.record import git_commit
 from lightning_ras2s.scene_checks import check_bands, check_sizes
-from lightning_ras2s.schedules import Schedule, cosine_factor, paper_factor
+from lightning_ras2s.schedules import Schedule, cosine_factor, paper_factor, step_factor
 from lightning_ras2s.weights import NETWORK, facts_of
 
 Batch = dict[str, Any]
+OWN = "network"  # among methods: that of the run
 MakeOptimizer = Callable[[Iterable[nn.Parameter], float], Optimizer]
 """Parameters and a learning rate -> their optimizer. One that can be ``fused`` takes that, too."""
 
@@ -87,11 +89,12 @@ class HSIDenoiser(L.LightningModule):
         loss: A weighted sum of losses, e.g. ``l2 + 0.001*sam``; see ``losses.parse_loss``.
         learning_rate: The optimizer's initial rate.
         optimizer: Makes it of parameters and rate; in YAML a class and its other options.
-        schedule: ``paper`` (in steps, by epoch), ``cosine`` (by training step) or ``constant``.
+        schedule: ``paper`` (in steps, by epoch), ``cosine`` (by training step) or ``constant``; or
+            factors of the initial rate by the epoch from which on they hold, as {30: 0.1}.
         warmup_steps: Steps over which ``cosine`` rises to the initial rate.
         methods: The rows of the test's table beside the noisy scene: keys and groups of
-            ``methods.METHODS``, the network's own among them or not, each also with ``+s``. By
-            default the network, and the network with +S.
+            ``methods.METHODS``, each also with ``+s``; ``network`` is that of the run, whatever it
+            is. By default the network, and the network with +S.
         compile_steps: Compile what the network does band by band.
         cuda_graphs: Replay whole passes on a GPU.
         max_skips: Steps whose loss or gradient is not finite are skipped: they leave the weights
@@ -151,9 +154,10 @@ class HSIDenoiser(L.LightningModule):
     def _chosen(self, names: Sequence[str] | None) -> list[Method]:
         """The methods of the test's table, in its order; the network itself is always there."""
         own = self.method
-        known = {method.key: method for method in (own, refined(own))}  # also of no class of ours
+        both = {OWN: own, OWN + REFINED: refined(own)}
+        known = both | {method.key: method for method in both.values()}  # also of no class of ours
         chosen = {"identity": find("identity")}
-        for name in known if names is None else names:
+        for name in both if names is None else names:
             key = key_of(name)
             found = [known[key]] if key in known else select([name])
             chosen |= {method.key: method for method in found}
@@ -218,12 +222,14 @@ class HSIDenoiser(L.LightningModule):
             scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Makes what a network draws, such as dropout, follow from seed, step and process alone.
+        """Makes what a network draws follow from seed and step: what goes on draws the same.
 
-        So a training that goes on draws the same.
+        What it draws of torch, such as dropout, is another in each process; what it draws of
+        Python's ``random`` holds for the batch of all.
         """
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         torch.manual_seed(derive_seed(seed, self.global_step, self.global_rank))
+        random.seed(derive_seed(seed, self.global_step))
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """The loss of a batch of patches."""
@@ -407,8 +413,9 @@ class HSIDenoiser(L.LightningModule):
         ]
         if self.schedule == "constant":
             return optimizer
-        if self.schedule == "paper":
-            scheduler, interval = LambdaLR(optimizer, paper_factor), "epoch"
+        if self.schedule != "cosine":
+            by_epoch = paper_factor if self.schedule == "paper" else step_factor(self.schedule)
+            scheduler, interval = LambdaLR(optimizer, by_epoch), "epoch"
         else:
             steps = self.trainer.estimated_stepping_batches
             if steps == float("inf"):

@@ -1,19 +1,29 @@
 """Learning rates over time, as factors of the initial one."""
 
 import math
-from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
-Schedule = Literal["paper", "cosine", "constant"]
+Schedule = Literal["paper", "cosine", "constant"] | dict[int, float]
 
-PAPER_EPOCHS = (5, 15, 25, 50)
-PAPER_FACTORS = (1.0, 0.5, 0.2, 0.1, 0.05)
+PAPER = {5: 0.5, 15: 0.2, 25: 0.1, 50: 0.05}
+"""The released recipe: 1e-3 for 5 epochs, 5e-4 to the 15th, 2e-4 to 25, 1e-4 to 50, 5e-5 on."""
 
 
-def paper_factor(epoch: int) -> float:
-    """The released recipe: 1e-3 for 5 epochs, 5e-4 to the 15th, 2e-4 to 25, 1e-4 to 50, 5e-5 on."""
-    return PAPER_FACTORS[bisect_right(PAPER_EPOCHS, epoch)]
+def step_factor(factors: Mapping[int, float]) -> Callable[[int], float]:
+    """That of the last epoch which has come; 1 before all of them.
+
+    Args:
+        factors: By the epoch from which on they hold.
+    """
+
+    def factor(epoch: int) -> float:
+        return factors[max(come)] if (come := [e for e in factors if e <= epoch]) else 1.0
+
+    return factor
+
+
+paper_factor = step_factor(PAPER)
 
 
 def cosine_factor(warmup_steps: int, total_steps: int) -> Callable[[int], float]:

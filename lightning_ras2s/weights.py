@@ -264,4 +264,4 @@ def _method(facts: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -
 
 
 def _learned() -> list[str]:
-    return [key for key, method in METHODS.items() if method.marks]
+    return [key for key, method in METHODS.items() if method.kind == "network"]

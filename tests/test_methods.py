@@ -44,7 +44,7 @@ def test_a_descriptor_is_complete(key):
 def test_a_network_has_its_weights_its_name_and_a_training_step_as_promised(key, tmp_path):
     method = METHODS[key]
     torch.manual_seed(0)
-    network = method.load()()
+    network = method.build()
     assert sum(p.numel() for p in network.parameters()) == method.parameters
     assert method_of(network) == method
     noisy = torch.rand(1, method.bands or 5, 16, 16)

@@ -221,7 +221,7 @@ def denoiser_of(
         raise ValueError(f"{weights}: the weights of {loaded.label}, not of {method.label}")
     copies = [deepcopy(network).to(device) for device in devices]
     networks = {next(copy.parameters()).device: copy for copy in copies}
-    return whole_cubes(lambda noisy: networks[noisy.device](noisy), method), network
+    return whole_cubes(lambda noisy: networks[noisy.device](noisy), loaded), network
 
 
 def _filled(values: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from datamodules import DataError
 from datamodules.samples import EvaluationSet
 from lightning_ras2s.inference.denoise import denoiser_of
-from lightning_ras2s.methods import METHODS, Method
+from lightning_ras2s.methods import METHODS, Method, method_of
 from lightning_ras2s.tables.cells import Cache, Cell, code_version, hash_of
 from lightning_ras2s.tables.measure import View, denoise, filled_in, refine_result, warm_up
 from lightning_ras2s.tables.test_sets import scenes_of
@@ -82,22 +82,33 @@ class Loaded:
         meta = torch.device("meta")
         self.denoiser, network = denoiser_of(method, weights, (device,))
         self.identity, self.parameters, self._on_meta = "", 0, None
+        self.bands = None
         if network is not None:
+            self.bands = method_of(network).bands
             self.identity = hash_of(*network.state_dict().values())
             self.parameters = sum(each.numel() for each in network.parameters())
             self._on_meta = denoiser_of(method, weights, (meta,))[0]
         self.is_warm = False
-        self._gflops: dict[tuple[int, ...], float] = {}
+        self._gflops: dict[tuple[int, ...], float | None] = {}
 
     def gflops(self, shape: tuple[int, ...]) -> float | None:
-        """Of a cube [B, H, W]; a multiplication and an addition are two. None without network."""
+        """Of a cube [B, H, W]; a multiplication and an addition are two.
+
+        None without network, and for one whose work hangs on the values.
+        """
         if self._on_meta is None:
             return None
         if shape not in self._gflops:
-            with FlopCounterMode(display=False) as counter, torch.inference_mode():
-                self._on_meta(torch.empty(1, *shape, device="meta"))
-            self._gflops[shape] = counter.get_total_flops() / 1e9
+            self._gflops[shape] = self._counted(shape)
         return self._gflops[shape]
+
+    def _counted(self, shape: tuple[int, ...]) -> float | None:
+        try:
+            with FlopCounterMode(display=False) as counter, torch.inference_mode():
+                self._on_meta(torch.empty(1, *shape, device="meta"))  # type: ignore[misc]
+        except (NotImplementedError, RuntimeError):  # what it does hangs on the values
+            return None
+        return counter.get_total_flops() / 1e9
 
 
 Report = Callable[[Cell, int, int, float | None], None]
@@ -126,7 +137,7 @@ def compute(plan: Plan, cache: Cache, report: Report = lambda *_: None) -> Table
             cubes = hash_of(item["noisy"], item["clean"])
             view = View.of(item)
             for base, members in _by_base(progress.methods):
-                if few := _too_few_bands(METHODS[base], item):
+                if few := _too_few_bands(loaded[base].bands, item):
                     tables.told |= {(method.key, dataset): few for method in members}
                 cells = {
                     method: Cell(
@@ -239,11 +250,11 @@ class Progress:
         return work * max(1.0, beside)
 
 
-def _too_few_bands(method: Method, item: Mapping[str, Any]) -> str:
+def _too_few_bands(bands: int | None, item: Mapping[str, Any]) -> str:
     count = len(item["noisy"])
-    if method.bands is None or count >= method.bands:
+    if bands is None or count >= bands:
         return ""
-    return f"takes {method.bands} bands; {item['name']} has {count}, mirrored up to them"
+    return f"takes {bands} bands; {item['name']} has {count}, mirrored up to them"
 
 
 def _by_base(methods: Sequence[Method]) -> Iterator[tuple[str, list[Method]]]:

@@ -1,6 +1,6 @@
 """RAS2S: the bands of a hyperspectral cube as a sequence, denoised one after another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
 from typing import Any, Literal
@@ -57,6 +57,13 @@ class RAS2S(nn.Module):
     def from_pretrained(cls, name: str = "ras2s") -> "RAS2S":
         """A network by name, path or repository of the Hub: ``weights.from_pretrained``."""
         return import_module("lightning_ras2s.weights").from_pretrained(name)
+
+    @classmethod
+    def of_state(
+        cls, state: Mapping[str, Tensor], arguments: Mapping[str, Any] | None = None
+    ) -> "RAS2S":
+        """The network that has these tensors: ``ras2s.loading.network_of``."""
+        return import_module("lightning_ras2s.networks.ras2s.loading").network_of(state, arguments)
 
     def save_pretrained(self, folder: str) -> None:
         """Writes it as the Hugging Face Hub lays it out: ``weights.save_pretrained``."""
