@@ -29,7 +29,7 @@ BROWSER = $(INTERPRETER) -m pip install --quiet --constraint constraints.txt --e
 	|| $(INTERPRETER) -m playwright install --with-deps chromium \
 	|| { apt-get update && apt-get install --yes chromium; }; }
 
-.PHONY: help env train weights weights-report evaluate denoise quality tables export table methods data info report dashboard sweep figures benchmark test test-browser test-faults test-files test-slow test-wheel test-oldest lint clean
+.PHONY: help env train weights weights-report evaluate denoise quality tables export table methods data info report dashboard sweep figures benchmark test test-browser test-faults test-files test-methods test-slow test-wheel test-oldest lint clean
 
 help: ## lists all commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -114,6 +114,9 @@ test-browser: $(INSTALLED) ## opens the pages in a real browser; installs Chromi
 
 test-faults: $(INSTALLED) ## kills, stops and starves trainings, and compares what they go on to
 	@$(TESTS) -m faults $(ARGS)
+
+test-methods: $(INSTALLED) ## every network: trains, goes on, shares with a second process, denoises, exports [ARGS="-k hsdt"]
+	@$(TESTS) -m methods $(ARGS)
 
 test-files: $(INSTALLED) ## writes and reads every format with thousands of scenes, and damages their files
 	@$(INTERPRETER) -m pytest -m files $(ARGS)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import jsonargparse
 import lightning as L
 from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import (
     Checkpoint,
     DeviceStatsMonitor,
@@ -20,6 +21,7 @@ from lightning.pytorch.callbacks import (
     ProgressBar,
 )
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -115,6 +117,8 @@ class RAS2SCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Tells DDP whether all steps of the method have one graph, also if weights are unused.
 
+        On GPUs batch norms are those of the whole batch; torch has none of that for CPUs.
+
         Raises:
             UserError: If more processes were started than the trainer asks for.
         """
@@ -134,6 +138,8 @@ class RAS2SCLI(LightningCLI):
             static = self.model.method.static_graph
             graph = {"static_graph": True} if static else {"find_unused_parameters": True}
             strategy._ddp_kwargs |= graph | {"gradient_as_bucket_view": True}
+        if isinstance(strategy, DDPStrategy) and isinstance(trainer.accelerator, CUDAAccelerator):
+            strategy._layer_sync = TorchSyncBatchNorm()  # norms are of the whole batch, as alone
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> L.Trainer:

@@ -72,16 +72,16 @@ def export_network(
     example = torch.rand(1, bands, *rule.fitting(TRACED))
     free = ({2: rule.free("height"), 3: rule.free("width")},)
     with atomic_write(Path(path)) as aside, torch.no_grad():
-        with plain_operations(), _silence():  # operators that others know
-            try:
+        try:
+            with plain_operations(), _silence():  # operators that others know
                 (_write_onnx if to == "onnx" else _write_program)(network, example, free, aside)
-            except Exception as error:  # of many kinds, and long
-                raise ValueError(
-                    f"{method.label} cannot be written as {FORMATS[to]}: "
-                    f"{_reason(error)}; TO={'torch' if to == 'onnx' else 'onnx'} may do"
-                ) from error
-            run = _onnx_runner(aside) if to == "onnx" else torch.export.load(aside).module()
-        difference = _largest_difference(network, run, bands, rule)
+                run = _onnx_runner(aside) if to == "onnx" else torch.export.load(aside).module()
+            difference = _largest_difference(network, run, bands, rule)
+        except Exception as error:  # of many kinds, and long
+            raise ValueError(
+                f"{method.label} cannot be written as {FORMATS[to]}: {_reason(error)}; "
+                f"TO={'torch' if to == 'onnx' else 'onnx'} may do"
+            ) from error
         if not difference <= AGREES:
             raise ValueError(
                 f"{path}: what was exported differs from the network by {difference:.1e} of the "
@@ -169,21 +169,25 @@ class SizeRule(NamedTuple):
         return self.multiple * times
 
 
+ANY = SizeRule(1, 1)
+
+
 def size_rule(network: nn.Module) -> SizeRule:
     """Of a network; torch makes another program of what is 1, such as the number of windows."""
     if not isinstance(network, Denoiser):
-        return SizeRule(1, 1)
+        return ANY
     multiple, least = network.multiple_of, network.least
     return SizeRule(multiple, 2 * multiple if multiple > 1 else least + (least > 1))
 
 
 def _largest_difference(
-    network: nn.Module, run: Callable[..., Tensor], bands: int, rule: SizeRule
+    network: nn.Module, run: Callable[..., Tensor], bands: int, rule: SizeRule = ANY
 ) -> float:
-    """Over all sizes; NaN if anything is."""
+    """Over all sizes, of a range of 1 or of the network's largest value; NaN if anything is."""
     generator = torch.Generator().manual_seed(0)
     cubes = [torch.rand(1, bands, *rule.fitting(size), generator=generator) for size in CHECKED]
-    largest = [(run(noisy) - network(noisy)).abs().max() for noisy in cubes]
+    pairs = [(run(noisy), network(noisy)) for noisy in cubes]
+    largest = [(one - other).abs().max() / other.abs().max().clamp(min=1) for one, other in pairs]
     return torch.stack(largest).max().item()
 
 

@@ -93,6 +93,11 @@ class Method:
         return PRETRAINED / self.weights
 
     @property
+    def is_without_weights(self) -> bool:
+        """Whether it needs weights that do not come with the package."""
+        return self.kind == "network" and not self.weights
+
+    @property
     def missing(self) -> list[str]:
         """The packages that it needs and that are not installed."""
         return [package for package in self.needs if find_spec(package) is None]
@@ -121,6 +126,16 @@ class Method:
             arguments: Of its class, where they are not those of the published network.
         """
         return self.load()(**(dict(self.arguments) | arguments))
+
+    def options(self, **arguments: Any) -> list[str]:
+        """Those of ``ras2s fit`` that train this network in place of the experiment's.
+
+        Args:
+            arguments: As for ``build``.
+        """
+        given = dict(self.arguments) | arguments
+        network = f"--model.network={self.source.replace(':', '.')}"
+        return [network, *(f"--model.network.{name}={value}" for name, value in given.items())]
 
     def network_of(self, state: Mapping[str, Any], arguments: Mapping[str, Any] | None) -> Any:
         """A network with these weights.

@@ -75,10 +75,9 @@ def _without_rounding(imaginary: Tensor) -> Tensor:
 def _real_part(spectrum: Tensor, width: int) -> Tensor:
     """The image of half a spectrum that need not be that of a real image."""
     columns = torch.fft.ifft(spectrum, dim=-2)
-    first, middle, last = columns.split([1, columns.shape[-1] - 2, 1], dim=-1)
-    ends = (torch.complex(end.real, torch.zeros_like(end.real)) for end in (first, last))
-    first, last = ends
-    return torch.fft.irfft(torch.cat([first, middle, last], -1), width)
+    kept = torch.ones(columns.shape[-1], device=columns.device)
+    kept[:: kept.shape[0] - 1] = 0.0  # of the first and last column, the real parts alone
+    return torch.fft.irfft(torch.complex(columns.real, columns.imag * kept), width)
 
 
 class LargeKernel(nn.Sequential):

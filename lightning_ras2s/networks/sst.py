@@ -50,7 +50,7 @@ class WindowAttention(nn.Module):
         logits = self.bias[self.places].movedim(-1, 0)
         if self.shift:
             x = x.roll((-self.shift, -self.shift), (1, 2))
-            logits = logits + self._apart(height, width, x.device)[:, None]
+            logits = logits + self._apart(height, width, x.device)[:, None].to(logits)
         q, k, v = self.qkv(windows(x, WINDOW, WINDOW)).chunk(3, dim=-1)
         mixed = self.project(attend(q, k, v, self.heads, logits))
         x = together(mixed, WINDOW, WINDOW, height, width)

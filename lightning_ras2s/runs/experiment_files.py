@@ -11,6 +11,7 @@ from lightning_ras2s.runs.folder import CONFIG, RUNS
 HERE = Path("experiments")
 PACKAGE = Path(__file__).parents[1] / "experiments"  # a link to those of the clone, copied by pip
 DEFAULTS = "defaults"
+RIVALS = "rivals"  # the folder of the recipes of other networks
 ENDINGS = (".yaml", ".yml")
 WEIGHTS, NETWORK_PATH = "--weights", "--model.network.path"
 
@@ -47,7 +48,10 @@ def find(name: str, kind: str = "experiment", folder: str = "") -> Path:
 
 def _there(beside: Path | None, folder: str) -> list[str]:
     places = [HERE / folder, PACKAGE / folder] if beside is None else [beside]
-    return sorted({p.stem for place in places for p in place.glob("*.yaml")} - {DEFAULTS})
+    names = {p.stem for place in places for p in place.glob("*.yaml")} - {DEFAULTS}
+    if places[0] == HERE:
+        names |= {f"{RIVALS}/{p.stem}" for place in places for p in (place / RIVALS).glob("*.yaml")}
+    return sorted(names)
 
 
 def defaults() -> Path:

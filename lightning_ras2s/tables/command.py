@@ -5,7 +5,7 @@ ras2s tables --methods=fast --datasets=indian_pines,scenes:folder --cases=noniid
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -113,24 +113,19 @@ def _run(options: argparse.Namespace) -> int:
 
 def _plan(options: argparse.Namespace) -> Plan:
     names, datasets, cases = map(_names, (options.methods, options.datasets, options.cases))
-    chosen = _methods(names)
+    weights = dict(map(_weights, options.weights))
+    chosen = _methods(names, weights)
     for name in datasets:
         check_dataset(name)
     for case in cases:
         check_case(case)
     if options.seeds < 1:
         raise ValueError(f"--seeds={options.seeds}; give at least 1")
-    weights = {}
-    for given in options.weights:
-        name, sign, file = given.partition("=")
-        if not sign:
-            raise ValueError(f"--weights={given}; give them as METHOD=FILE")
-        method = find(name)
-        if method.base not in {each.base for each in chosen}:
-            raise ValueError(f"--weights={given}: {method.label} is not among the methods")
+    for key, file in weights.items():
+        if key not in {each.base for each in chosen}:
+            raise ValueError(f"--weights={key}={file}: {find(key).label} is not among the methods")
         if not Path(file).exists():
-            raise ValueError(f"--weights={given}: there is no file {file}")
-        weights[method.base] = file
+            raise ValueError(f"--weights={key}={file}: there is no file {file}")
     return Plan(
         chosen, datasets, cases, range(EVALUATION_SEED, EVALUATION_SEED + options.seeds), weights,
         devices_of(options.device)[0] if options.device else default_device(), options.axes,
@@ -144,15 +139,33 @@ def _names(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _methods(names: Sequence[str]) -> list[Method]:
-    chosen: list[Method] = []
+def _weights(given: str) -> tuple[str, str]:
+    name, sign, file = given.partition("=")
+    if not sign:
+        raise ValueError(f"--weights={given}; give them as METHOD=FILE")
+    return find(name).base, file
+
+
+def _methods(names: Sequence[str], weights: Mapping[str, str]) -> list[Method]:
+    """Those of a group with and without +S, as far as there are weights."""
+    chosen: dict[str, Method] = {}
+    without: dict[str, Method] = {}
     for name in names:
-        both = name.lower() in GROUPS
+        is_group = name.lower() in GROUPS
         for method in select([name]):
-            chosen.append(method)
-            if both and method.key != "identity":  # +S of the noisy scene is asked for by name
-                chosen.append(refined(method))
-    return list(dict.fromkeys(chosen))
+            if is_group and method.is_without_weights and method.key not in weights:
+                without[method.key] = method
+                continue
+            chosen[method.key] = method
+            if is_group and method.key != "identity":  # +S of the noisy scene is asked for by name
+                chosen[refined(method).key] = refined(method)
+    if left_out := [method for key, method in without.items() if key not in chosen]:
+        _tell(
+            f"left out, for want of weights: {', '.join(method.label for method in left_out)}; "
+            f"train them (make train EXP={left_out[0].recipe}, make compare) and give them "
+            f"(--weights={left_out[0].key}=best.ckpt)"
+        )
+    return list(chosen.values())
 
 
 def write(tables: Sequence[Table], cache: Cache, folder: Path) -> None:

@@ -82,7 +82,7 @@ class Loaded:
         meta = torch.device("meta")
         self.denoiser, network = denoiser_of(method, weights, (device,))
         self.identity, self.parameters, self._on_meta = "", 0, None
-        self.bands = None
+        self.bands = method.bands
         if network is not None:
             self.bands = method_of(network).bands
             self.identity = hash_of(*network.state_dict().values())

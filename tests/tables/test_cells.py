@@ -74,7 +74,8 @@ def test_the_code_of_a_method_is_all_that_it_imports_and_no_other_method():
     names = {path.name for path in files_of(["lightning_ras2s.classical.ngmeet"])}
     assert names == {"ngmeet.py", "similar.py", "noise_level.py"}
     versions = {key: code_version(method) for key, method in METHODS.items()}
-    assert len(set(versions.values())) == len(versions)
+    sources = {method.source for method in METHODS.values()}  # sizes of one class share theirs
+    assert len(set(versions.values())) == len(sources)
     assert code_version(find("median+s")) != versions["median"]
 
 

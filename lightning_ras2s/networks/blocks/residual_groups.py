@@ -89,13 +89,17 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, logits: Tensor | None = 
         k: Keys.
         v: Values.
         heads: Consecutive parts of the channels.
-        logits: Are added; broadcast to [windows, heads, tokens, tokens].
+        logits: Are added, [windows, heads, tokens, tokens] or without windows.
 
     Returns:
         [N, windows, tokens, C].
     """
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(2, 3) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, logits).transpose(2, 3).flatten(3)
+    n, count = q.shape[:2]
+    q, k, v = (x.flatten(0, 1).unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    if logits is not None and logits.ndim == 4:
+        logits = logits.expand(n, *logits.shape).flatten(0, 1)
+    mixed = F.scaled_dot_product_attention(q, k, v, logits)
+    return mixed.transpose(1, 2).flatten(2).unflatten(0, (n, count))
 
 
 def group_sizes(state: Mapping[str, Tensor], name: str, axis: int) -> tuple[list[int], list[int]]:
