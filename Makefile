@@ -29,7 +29,7 @@ BROWSER = $(INTERPRETER) -m pip install --quiet --constraint constraints.txt --e
 	|| $(INTERPRETER) -m playwright install --with-deps chromium \
 	|| { apt-get update && apt-get install --yes chromium; }; }
 
-.PHONY: help env train weights weights-report evaluate denoise quality tables export table methods data info report dashboard sweep figures benchmark test test-browser test-faults test-files test-methods test-slow test-wheel test-oldest lint clean
+.PHONY: help env train weights weights-report evaluate denoise quality tables compare export table methods data info report dashboard sweep figures benchmark test test-browser test-faults test-files test-methods test-slow test-wheel test-oldest lint clean
 
 help: ## lists all commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -66,6 +66,11 @@ quality: $(INSTALLED) ## tells how noisy a scene is, and whether to trust what w
 
 tables: $(INSTALLED) ## compares methods as the paper does: [METHODS=fast] [DATASETS=indian_pines,scenes:folder] [CASES=noniid,mixture] [SEEDS=1] [ARGS="--merge=other/tables"]
 	@$(RAS2S) tables $(if $(METHODS),--methods='$(METHODS)') $(if $(DATASETS),--datasets="$$RAS2S_DATASETS") $(if $(CASES),--cases='$(CASES)') $(if $(SEEDS),--seeds='$(SEEDS)') $(ARGS)
+
+compare: $(INSTALLED) ## trains methods for the same time each, on the same data: METHODS=ras2s,hsdt_s MINUTES=10 (or PATCHES=20000) [EXP=quickstart] [SEEDS=1]
+	@test -n '$(METHODS)' || { echo 'error: say which networks: make compare METHODS=ras2s,hsdt_s MINUTES=10' >&2; exit 2; }
+	@$(RAS2S) compare "$$RAS2S_EXP" --methods='$(METHODS)' $(if $(MINUTES),--minutes='$(MINUTES)') \
+		$(if $(PATCHES),--patches='$(PATCHES)') $(if $(SEEDS),--seeds='$(SEEDS)') $(ARGS)
 
 methods: $(INSTALLED) ## lists the denoisers that there are
 	@$(RAS2S) methods

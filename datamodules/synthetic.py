@@ -9,7 +9,7 @@ import numpy as np
 from datamodules.base import HSIDataModule
 from datamodules.indian_pines import IndianPines
 from datamodules.patches import PatchShape, random_window
-from datamodules.samples import AnyScene, TrainingPatches
+from datamodules.samples import AnyScene, Cases, TrainingPatches
 from datamodules.scene import DataError, Scene, Window
 from datamodules.synthetic_scene import make_scene
 
@@ -138,7 +138,7 @@ class SyntheticPatches(TrainingPatches):
         ends: Sequence[int],
         real_share: float,
         dataset: str,
-        cases: Sequence[str],
+        cases: Cases,
         seed: int,
     ) -> None:
         super().__init__(dataset, cases, seed)

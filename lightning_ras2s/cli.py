@@ -38,6 +38,7 @@ COMMANDS = {
     "data": Command("datamodules.__main__:main", "fetches and prepares a dataset"),
     "info": Command("datamodules.info:main", "tells what a file of a scene is taken for"),
     "tables": Command("lightning_ras2s.tables.command:main", "compares methods as the paper does"),
+    "compare": Command("lightning_ras2s.compare.command:main", "trains methods for equally long"),
     "report": Command("lightning_ras2s.pages.report:main", "writes the page of a run"),
     "dashboard": Command("lightning_ras2s.pages.dashboard:main", "shows all runs on a local page"),
     "benchmark": Command("benchmarks.__main__:main", "measures speed and memory; in a clone only"),

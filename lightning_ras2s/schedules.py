@@ -32,7 +32,11 @@ def cosine_factor(warmup_steps: int, total_steps: int) -> Callable[[int], float]
     def factor(step: int) -> float:
         if step < warmup_steps:
             return (step + 1) / warmup_steps
-        progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-        return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+        return half_cosine((step - warmup_steps) / max(1, total_steps - warmup_steps))
 
     return factor
+
+
+def half_cosine(progress: float) -> float:
+    """From 1 at 0 down to 0.01 at 1, and on."""
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, progress))) / 2

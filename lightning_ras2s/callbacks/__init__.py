@@ -12,6 +12,7 @@ from lightning_ras2s.callbacks.progress_bar import ProgressBar
 from lightning_ras2s.callbacks.region_masks import RegionMasks
 from lightning_ras2s.callbacks.spectral_curves import SpectralCurves
 from lightning_ras2s.callbacks.throughput import Throughput
+from lightning_ras2s.callbacks.training_budget import TrainingBudget
 
 __all__ = [
     "BandwiseQuality",
@@ -26,4 +27,5 @@ __all__ = [
     "RegionMasks",
     "SpectralCurves",
     "Throughput",
+    "TrainingBudget",
 ]

@@ -1,0 +1,1 @@
+"""Methods trained for the same time, or with as many patches, on the same data."""
