@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from benchmarks import loading, network, refinement, training
+from benchmarks import loading, methods, network, refinement, training
 
 Show = Callable[[dict[str, Any], Console], None]
 
@@ -34,6 +34,13 @@ def measure_refinement(quick: bool, output: Path) -> dict[str, Any]:
     return refinement.measure(refinement.QUICK if quick else refinement.Plan())
 
 
+def measure_methods(quick: bool, output: Path) -> dict[str, Any]:
+    """All methods beside RAS2S, with a figure."""
+    result = methods.measure(methods.QUICK if quick else methods.Plan())
+    methods.draw(result, output / "methods.png")
+    return result
+
+
 def measure_loading(quick: bool, output: Path) -> dict[str, Any]:
     """Loading, in a folder that is gone afterwards."""
     with TemporaryDirectory(prefix="benchmark_") as folder:
@@ -45,6 +52,7 @@ PARTS: dict[str, tuple[Callable[[bool, Path], dict[str, Any]], Show]] = {
     "training": (measure_training, training.show),
     "refinement": (measure_refinement, refinement.show),
     "loading": (measure_loading, loading.show),
+    "methods": (measure_methods, methods.show),
 }
 
 

@@ -138,7 +138,7 @@ class HSIDenoiser(L.LightningModule):
                     f"compile_steps: {type(network).__name__} has no steps to compile; leave it out"
                 )
             network.compile_steps(dynamic=False)  # type: ignore[operator]
-        if cuda_graphs and not self.method.capturable:
+        if cuda_graphs and not (self.method.capturable and self.method.static_graph):
             raise ValueError(
                 f"cuda_graphs: {self.method.label} does not compute the same at each step; leave "
                 "it out"

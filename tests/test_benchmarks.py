@@ -2,15 +2,17 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import lmdb_way, loading, network, refinement, training
+from benchmarks import lmdb_way, loading, methods, network, refinement, training
 from datamodules import random_streams
 from datamodules.stored import bytes_kept
+from lightning_ras2s.methods import METHODS
 
 TINY = loading.Plan(scenes=2, pixels=128, patches=32, rounds=2, trials=1)
 PLACES = 2 * (4 + 1)  # 128 pixels: 4 places at the full scale, one at half, none at a quarter
@@ -196,3 +198,29 @@ def test_the_cost_of_the_refinement_is_told_beside_the_network():
     assert ways["RAS2S"]["share"] == {"median": 1, "least": 1, "most": 1}
     once, least = ways[refinement.ONCE], ways["RAS2S"]["seconds"]["most"]
     assert once["share"]["most"] >= once["seconds"]["least"] / least > 0
+
+
+def test_methods_are_measured_beside_ras2s(tmp_path, monkeypatch):
+    absent = replace(METHODS["mnf"], needs=("no_such_package",), extra="classical")
+    monkeypatch.setitem(METHODS, "mnf", absent)
+    plan = methods.Plan(((1, 31, 32, 32),), rounds=1, methods=("ras2s", "mst", "median", "mnf"))
+    result = json.loads(json.dumps(methods.measure(plan)))
+    assert [row["method"] for row in result["rows"]] == ["ras2s", "mst", "median"]
+    ours, *others = result["rows"]
+    assert 0.2 < ours["times_ras2s"]["median"] < 5  # the same twice
+    assert all(row["seconds"]["median"] > 0 for row in others)
+    assert "no_such_package" in result["absent"]["mnf"]
+    console = Console(record=True, width=120)
+    methods.show(result, console)
+    text = console.export_text()
+    assert "1 x 31 x 32 x 32" in text
+    assert "1,436,049" in text
+    methods.draw(result, tmp_path / "methods.png")
+    assert (tmp_path / "methods.png").stat().st_size > 5000
+
+
+def test_the_scene_of_the_methods_is_of_few_spectra_and_noise():
+    noisy = methods.noisy_scene((1, 31, 48, 48))[0].flatten(1).double()
+    powers = torch.linalg.svdvals(noisy).square() / noisy.shape[1]
+    assert powers[4] < 0.02 < powers[0]  # four spectra; then noise of 0.1
+    assert powers[-1] == pytest.approx(0.01, rel=0.3)

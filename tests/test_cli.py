@@ -29,6 +29,7 @@ torch.set_num_threads(1)
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 NAMES = sorted(p.stem for p in EXPERIMENTS.glob("*.yaml") if p.stem != "defaults")
+NAMES += sorted(f"rivals/{p.stem}" for p in EXPERIMENTS.glob("rivals/*.yaml"))
 TINY = (
     "--model.network.channels=2",
     "--trainer.max_steps=2",

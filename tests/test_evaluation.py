@@ -11,7 +11,7 @@ from torch.utils.data import DistributedSampler
 from lightning_ras2s import evaluation
 from lightning_ras2s.classical.median import median_filter
 from lightning_ras2s.evaluation import SceneRows, mean_rows, screen_table, write_csv
-from lightning_ras2s.schedules import cosine_factor, paper_factor
+from lightning_ras2s.schedules import cosine_factor, paper_factor, step_factor
 
 torch.set_num_threads(1)
 
@@ -185,6 +185,12 @@ def test_the_papers_learning_rate_falls_in_steps():
     epochs = [0, 4, 5, 14, 15, 24, 25, 49, 50, 89]
     factors = [1, 1, 0.5, 0.5, 0.2, 0.2, 0.1, 0.1, 0.05, 0.05]
     assert [paper_factor(epoch) for epoch in epochs] == factors
+
+
+def test_factors_hold_from_their_epoch_on():
+    factor = step_factor({20: 0.1, 30: 1.0, 35: 0.5})
+    epochs = (0, 19, 20, 29, 30, 34, 35, 99)
+    assert [factor(epoch) for epoch in epochs] == [1, 1, 0.1, 0.1, 1, 1, 0.5, 0.5]
 
 
 def test_the_cosine_rises_to_1_and_falls_to_a_hundredth():

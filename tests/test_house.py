@@ -257,3 +257,11 @@ def test_make_tables_compares_methods_on_a_folder(tmp_path):
     wrong = make("tables", "METHODS=ras3s")
     assert wrong.returncode == 2
     assert "did you mean ras2s?" in wrong.stderr
+
+
+@needs_make
+def test_make_compare_asks_which_networks_and_refuses_what_is_none():
+    asked, wrong = make("compare"), make("compare", "METHODS=ras3s", "MINUTES=1")
+    assert (asked.returncode, wrong.returncode) == (2, 2)
+    assert "say which networks: make compare METHODS=" in asked.stderr
+    assert "did you mean ras2s?" in wrong.stderr

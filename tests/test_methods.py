@@ -12,7 +12,7 @@ import yaml
 
 from lightning_ras2s import RAS2S, denoise, load_network
 from lightning_ras2s.methods import METHODS, find, main, method_of, select
-from lightning_ras2s.weights import facts_of
+from lightning_ras2s.weights import NETWORK, facts_of
 
 torch.set_num_threads(1)
 
@@ -38,6 +38,7 @@ def test_a_descriptor_is_complete(key):
         recipe = yaml.safe_load((EXPERIMENTS / f"{method.recipe}.yaml").read_text())
         named = recipe.get("model", {}).get("network", {"class_path": "lightning_ras2s.RAS2S"})
         assert named["class_path"].rpartition(".")[2] == method.source.rpartition(":")[2]
+        assert method.arguments.items() <= named.get("init_args", {}).items()
 
 
 @pytest.mark.parametrize("key", NETWORKS)
@@ -56,7 +57,8 @@ def test_a_network_has_its_weights_its_name_and_a_training_step_as_promised(key,
             network(noisy).sum().backward()
             assert used == {n for n, p in network.named_parameters() if p.grad is not None}
     path = tmp_path / "bare.pth"
-    torch.save(network.state_dict(), path)
+    facts = {} if method.marks else {"state_dict": network.state_dict(), NETWORK: facts_of(network)}
+    torch.save(facts or network.state_dict(), path)
     again = load_network(path)
     assert method_of(again).key == key
     assert facts_of(network)["arguments"] is not None

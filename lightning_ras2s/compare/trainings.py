@@ -77,7 +77,8 @@ class Training:
     def recipe(self) -> Mapping[str, Any]:
         """Loss, rate and optimizer of the method's own experiment, the rate times the factor."""
         chosen: dict[str, Any] = {}
-        for path in (defaults(), find(self.method.recipe)):
+        recipe = [find(self.method.recipe)] if self.method.recipe else []
+        for path in (defaults(), *recipe):
             chosen |= yaml.safe_load(path.read_text()).get("model", {})
         return chosen | {"learning_rate": self.factor * float(chosen["learning_rate"])}
 

@@ -33,6 +33,7 @@ from lightning_ras2s.methods import Method
 
 MEMORY = 600 * 2**20  # bytes that a tile may take on a CPU
 SHARE = 0.6  # of a GPU's free memory
+JOINED = 16  # bytes for each value of a tile whose bands are denoised by windows
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,9 @@ def _first_tiling(shape: tuple[int, int, int], job: Job) -> Tiling:
     bands, height, width = shape
     if job.tile is not None:
         return Tiling(height, width, job.tile)
-    return fit_tiles(height, width, bands, min(map(_memory, job.devices)), job.method.bytes)
+    at_once = min(bands, job.method.bands or bands)
+    per_value = job.method.bytes * at_once / bands + (JOINED if at_once < bands else 0)
+    return fit_tiles(height, width, bands, min(map(_memory, job.devices)), per_value)
 
 
 class _Tiles:

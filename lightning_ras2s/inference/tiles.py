@@ -83,7 +83,7 @@ def _join(out: np.ndarray, part: np.ndarray, window: slice, edge: int, around: i
     out[both.stop : window.stop] = part[length:]
 
 
-def fit_tiles(height: int, width: int, bands: int, memory: int, per_value: int) -> Tiling:
+def fit_tiles(height: int, width: int, bands: int, memory: int, per_value: float) -> Tiling:
     """The largest tiles that a method can denoise in so many bytes; all in one where it fits.
 
     Args:

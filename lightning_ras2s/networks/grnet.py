@@ -107,6 +107,7 @@ class GRNet(Denoiser):
     Args:
         bands: B of the cubes.
         widths: Channels of each level.
+        zero_start: As RAS2S has it: the untrained network returns its input. Its authors do not.
     """
 
     authors = (
@@ -133,7 +134,12 @@ class GRNet(Denoiser):
         (r"^(decoder\.\d\.reason)\.conv4\.", r"\1.project."),
     )
 
-    def __init__(self, bands: int = 31, widths: Sequence[int] = (64, 128, 256, 512, 1024)) -> None:
+    def __init__(
+        self,
+        bands: int = 31,
+        widths: Sequence[int] = (64, 128, 256, 512, 1024),
+        zero_start: bool = False,
+    ) -> None:
         super().__init__()
         self.bands = bands
         self.multiple_of = 2 ** (len(widths) - 1)
@@ -144,7 +150,7 @@ class GRNet(Denoiser):
             self.encoder[f"{level + 1}"] = Down(wide, narrow)
             self.decoder[f"{level + 1}"] = Up(narrow, wide)
         self.last = nn.Conv2d(widths[0], bands, 1)
-        kaiming_weights(self)
+        kaiming_weights(self, zero=self.last if zero_start else None)
 
     def denoise(self, noisy: Tensor) -> Tensor:
         """[N, B, H, W] -> [N, B, H, W]."""

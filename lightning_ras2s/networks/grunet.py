@@ -33,6 +33,7 @@ class GRUNet(Denoiser):
     Args:
         widths: Channels of each level; from one to the next, height and width are halved.
         norm: Whether the units have batch norms.
+        zero_start: As RAS2S has it: the untrained network returns its input. Its authors do not.
     """
 
     authors = (
@@ -48,7 +49,12 @@ class GRUNet(Denoiser):
         (r"\.conv\.(conv|deconv|upsample_conv\.conv3d)\.", ".gates."),
     )
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 64, 128, 256), norm: bool = False) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int] = (16, 32, 64, 128, 256),
+        norm: bool = False,
+        zero_start: bool = False,
+    ) -> None:
         super().__init__()
         self.multiple_of = 2 ** (len(widths) - 1)
         self.head = QRU("plain", 1, widths[0], "both", norm=norm)
@@ -60,7 +66,7 @@ class GRUNet(Denoiser):
             self.up[f"{level + 1}"] = QRU("up", narrow, wide, "backward", norm=norm)
             self.decoder[f"{level + 1}"] = Block(2 * wide, wide, True, norm)
         self.tail = QRU("plain", widths[0], 1, "both", norm=norm, transposed=True, bias=True)
-        kaiming_weights(self)
+        kaiming_weights(self, zero=self.tail.gates if zero_start else None)
 
     def denoise(self, noisy: Tensor) -> Tensor:
         """[N, B, H, W] -> [N, B, H, W]."""

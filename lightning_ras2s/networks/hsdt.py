@@ -92,6 +92,7 @@ class HSDT(UShape):
         bands: B of the cubes.
         similarity: In evaluation, let the bands attend to each other in place of the learned
             queries; cubes may then have any number of bands.
+        zero_start: As RAS2S has it: the untrained network returns its input. Its authors do not.
     """
 
     authors = (
@@ -110,7 +111,12 @@ class HSDT(UShape):
     )
 
     def __init__(
-        self, channels: int = 8, stages: int = 5, bands: int = 31, similarity: bool = False
+        self,
+        channels: int = 8,
+        stages: int = 5,
+        bands: int = 31,
+        similarity: bool = False,
+        zero_start: bool = False,
     ) -> None:
         super().__init__(
             channels,
@@ -121,7 +127,7 @@ class HSDT(UShape):
             halvings=range(1, stages, 2),
         )
         self.bands = None if similarity else bands
-        kaiming_weights(self)
+        kaiming_weights(self, zero=self.tail if zero_start else None)
 
     @classmethod
     def sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

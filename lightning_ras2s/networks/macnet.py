@@ -68,6 +68,7 @@ class MACNet(UShape):
         channels: Of the head, C.
         divisor: Of the subspace's dimensions: 3 as in SERT's comparison, and by the authors for
             real scenes; 1 as by the authors for made noise.
+        zero_start: As RAS2S has it: the untrained network returns its input. Its authors do not.
     """
 
     authors = (
@@ -81,7 +82,7 @@ class MACNet(UShape):
         (r"\.reprojection\.", ".project."),
     )
 
-    def __init__(self, channels: int = 16, divisor: int = 3) -> None:
+    def __init__(self, channels: int = 16, divisor: int = 3, zero_start: bool = False) -> None:
         def stage(at: Place) -> nn.Module:
             unit = Unit(at.kind, at.inputs, at.outputs, transposed=at.decodes)
             is_last = at.decodes and at.number == 4
@@ -96,7 +97,7 @@ class MACNet(UShape):
             tail=nn.Sequential(Unit("plain", channels, 1, transposed=True), NonLocal(1, 1, 1)),
         )
         self.divisor = divisor
-        kaiming_weights(self)
+        kaiming_weights(self, zero=self.tail[0].conv if zero_start else None)
 
     def denoise(self, noisy: Tensor) -> Tensor:
         """[N, B, H, W] -> [N, B, H, W]."""

@@ -68,6 +68,7 @@ class MAN(UShape):
 
     Args:
         channels: Of the head, C; even. S has 12, M 16, L 20.
+        zero_start: As RAS2S has it: the untrained network returns its input. Its authors do not.
     """
 
     authors = (
@@ -83,7 +84,7 @@ class MAN(UShape):
         (r"\.intra_sa\.w_3\.", ".within_band.gated."),
     )
 
-    def __init__(self, channels: int = 16) -> None:
+    def __init__(self, channels: int = 16, zero_start: bool = False) -> None:
         super().__init__(
             channels,
             head=Stage("plain", 1, channels, reverse=False),
@@ -91,7 +92,7 @@ class MAN(UShape):
             tail=mix("plain", channels, 1, bias=True),
             join=lambda width: AttentiveSkip(width, nn.LeakyReLU()),
         )
-        kaiming_weights(self)
+        kaiming_weights(self, zero=self.tail if zero_start else None)
 
     @classmethod
     def sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

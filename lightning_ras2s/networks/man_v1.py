@@ -60,6 +60,7 @@ class MANv1(UShape):
 
     Args:
         channels: Of the head, C.
+        zero_start: As RAS2S has it: the untrained network returns its input. Its authors do not.
     """
 
     authors = (
@@ -76,7 +77,7 @@ class MANv1(UShape):
         (r"\.w_2\.", ".2."),
     )
 
-    def __init__(self, channels: int = 16) -> None:
+    def __init__(self, channels: int = 16, zero_start: bool = False) -> None:
         def stage(at: Place) -> Stage:
             reverse = at.number % 2 == (0 if at.decodes else 1)
             return Stage(at.kind, at.inputs, at.outputs, at.decodes, reverse)
@@ -88,7 +89,7 @@ class MANv1(UShape):
             tail=nn.Sequential(mix("plain", channels, 1, transposed=True, bias=True), BothWays(1)),
             join=lambda width: AttentiveSkip(width, nn.Tanh()),
         )
-        kaiming_weights(self)
+        kaiming_weights(self, zero=self.tail[0] if zero_start else None)
 
     @classmethod
     def sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

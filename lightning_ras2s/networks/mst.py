@@ -97,6 +97,7 @@ class MST(Denoiser):
         channels: C of the first scale, and of every head; by default as many as bands.
         depths: Blocks of each scale, the coarsest last; from one to the next, height and width are
             halved.
+        zero_start: As RAS2S has it: the untrained network returns its input. Its authors do not.
     """
 
     authors = (
@@ -121,7 +122,11 @@ class MST(Denoiser):
     )
 
     def __init__(
-        self, bands: int = 31, channels: int | None = None, depths: Sequence[int] = (2, 4, 4)
+        self,
+        bands: int = 31,
+        channels: int | None = None,
+        depths: Sequence[int] = (2, 4, 4),
+        zero_start: bool = False,
     ) -> None:
         super().__init__()
         self.bands = bands
@@ -147,6 +152,8 @@ class MST(Denoiser):
                 for layer in (module.query, module.key, module.value, module.project):
                     nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(module.project.bias)  # type: ignore[arg-type]
+        if zero_start:
+            nn.init.zeros_(self.last.weight)
 
     def denoise(self, noisy: Tensor) -> Tensor:
         """[N, B, H, W] -> [N, B, H, W]."""

@@ -16,6 +16,7 @@ class QRNN3D(UShape):
     Args:
         channels: Of the head, C.
         norm: Whether the units have batch norms.
+        zero_start: As RAS2S has it: the untrained network returns its input. Its authors do not.
     """
 
     authors = (
@@ -26,7 +27,7 @@ class QRNN3D(UShape):
         (r"\.conv\.(conv|deconv|upsample_conv\.conv3d)\.", ".gates."),
     )
 
-    def __init__(self, channels: int = 16, norm: bool = True) -> None:
+    def __init__(self, channels: int = 16, norm: bool = True, zero_start: bool = False) -> None:
         def stage(at: Place) -> QRU:
             backward = at.number % 2 == (0 if at.decodes else 1)
             direction: Direction = "backward" if backward else "forward"
@@ -38,7 +39,7 @@ class QRNN3D(UShape):
             stage=stage,
             tail=QRU("plain", channels, 1, "both", norm=norm, transposed=True, bias=True),
         )
-        kaiming_weights(self)
+        kaiming_weights(self, zero=self.tail.gates if zero_start else None)
 
     @classmethod
     def sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

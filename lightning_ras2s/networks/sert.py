@@ -1,5 +1,6 @@
 """SERT: attention within rectangles of windows, and a memory that enhances the spectrum."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -127,7 +128,7 @@ class Block(nn.Module):
 class SERT(ResidualGroups):
     """Spectral enhanced rectangle transformer (Li, Liu, Fu, Zhang, Dou, CVPR 2023).
 
-    arXiv 2304.00844. Height and width are mirrored up to the largest window: the authors' 16 pixels
+    arXiv 2304.00844. Height and width are mirrored up to whole windows: the authors' 16 pixels
     are not enough for theirs of 32.
 
     Args:
@@ -139,6 +140,7 @@ class SERT(ResidualGroups):
         heads: Of the attention, likewise.
         memory: Vectors of the spectral memory.
         reduction: Channels by the rank of that memory.
+        zero_start: As RAS2S has it: the untrained network returns its input. Its authors do not.
     """
 
     authors = (
@@ -163,6 +165,7 @@ class SERT(ResidualGroups):
         heads: Sequence[int] = (6, 6, 6),
         memory: int = 128,
         reduction: int = 8,
+        zero_start: bool = False,
     ) -> None:
         groups = []
         for depth, window, split, count in zip(depths, window_sizes, splits, heads, strict=True):
@@ -180,8 +183,8 @@ class SERT(ResidualGroups):
             ]
             groups.append(Group(channels, blocks))
         super().__init__(bands, channels, groups)
-        self.multiple_of = max(window_sizes)
-        kaiming_weights(self)
+        self.multiple_of = math.lcm(*window_sizes)
+        kaiming_weights(self, zero=self.last if zero_start else None)
 
     @classmethod
     def sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

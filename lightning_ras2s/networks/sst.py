@@ -110,6 +110,7 @@ class SST(ResidualGroups):
         channels: C.
         depths: Blocks of each group.
         heads: Of the attention, in each group.
+        zero_start: As RAS2S has it: the untrained network returns its input. Its authors do not.
     """
 
     authors = (
@@ -126,6 +127,7 @@ class SST(ResidualGroups):
         channels: int = 90,
         depths: Sequence[int] = (6,) * 6,
         heads: Sequence[int] = (6,) * 6,
+        zero_start: bool = False,
     ) -> None:
         groups = []
         for depth, count in zip(depths, heads, strict=True):
@@ -133,7 +135,7 @@ class SST(ResidualGroups):
             groups.append(Group(channels, [Block(channels, count, shift) for shift in shifts]))
         super().__init__(bands, channels, groups)
         self.multiple_of = WINDOW
-        kaiming_weights(self)
+        kaiming_weights(self, zero=self.last if zero_start else None)
 
     @classmethod
     def of_state(

@@ -113,6 +113,7 @@ class TDSAT(UShape):
 
     Args:
         channels: Of the head, C.
+        zero_start: As RAS2S has it: the untrained network returns its input. Its authors do not.
     """
 
     authors = (
@@ -132,7 +133,7 @@ class TDSAT(UShape):
         (r"\.se\.se\.1\.", ".channels.weigh."),
     )
 
-    def __init__(self, channels: int = 16) -> None:
+    def __init__(self, channels: int = 16, zero_start: bool = False) -> None:
         super().__init__(
             channels,
             head=nn.Sequential(mix("plain", 1, channels), EndBlock(channels)),
@@ -140,7 +141,7 @@ class TDSAT(UShape):
             tail=nn.Sequential(mix("plain", channels, 1, transposed=True, bias=True), EndBlock(1)),
             join=lambda width: AttentiveSkip(width, nn.Tanh()),
         )
-        kaiming_weights(self)
+        kaiming_weights(self, zero=self.tail[0] if zero_start else None)
 
     @classmethod
     def sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -162,6 +162,16 @@ def test_the_default_training_mix_comes_in_equal_shares_also_on_each_scene():
     assert chi_square < 31.3  # exceeded once in 1000 with 11 degrees of freedom
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_noise_cases_may_go_by_the_epoch(num_workers):
+    stages = {0: ["gaussian50"], 1: ["stripe", "impulse"], 3: ["mixture"]}
+    module = ready("fit", train_noise=stages, num_workers=num_workers)
+    seen = [{case for _, _, case, _ in patches(module, epoch).values()} for epoch in range(5)]
+    assert seen == [
+        {"gaussian50"}, {"stripe", "impulse"}, {"stripe", "impulse"}, {"mixture"}, {"mixture"},
+    ]  # fmt: skip
+
+
 def test_scenes_stay_as_they_are_whatever_is_done_to_batches():
     module = Blocks(batch_size=1, patch_size=8, patch_bands=5, train_noise=["deadline", "impulse"])
     for scene in itertools.chain(*module.all.values()):
@@ -409,6 +419,8 @@ def test_an_empty_split_is_named(stage, split):
         ({"val_noise": ["gaussian-1"]}, r"data\.val_noise: .*'gaussian-1'"),
         ({"test_noise": ["fog"]}, r"data\.test_noise: .*'fog'"),
         ({"train_noise": []}, r"data\.train_noise is empty"),
+        ({"train_noise": {2: ["noniid"]}}, r"begins at the epochs 2; say .* from epoch 0 on"),
+        ({"train_noise": {0: ["noniid"], 4: ["nonid"]}}, r"data\.train_noise: .*'nonid'"),
         ({"val_noise": ()}, r"data\.val_noise is empty"),
         ({"test_noise": []}, r"data\.test_noise is empty"),
         ({"batch_size": 0}, r"data\.batch_size is 0"),

@@ -161,6 +161,18 @@ def test_the_border_is_mirrored_below_and_to_the_right(key):
         same(network(noisy), network(torch.from_numpy(framed))[..., :17, :19], 1e-6)
 
 
+@pytest.mark.parametrize("key", [key for key in RIVALS if key not in ("t3sc", "fidnet")])
+def test_a_zero_start_returns_the_input_and_still_learns(key):
+    network = METHODS[key].load()(**SMALL[key], zero_start=True)
+    noisy = torch.rand(2, network.bands or 4, 16, 16)
+    returned = network(noisy)
+    if key == "macnet":  # what it has of it in its subspace
+        returned, noisy = network.through_the_u(noisy[:1, None]), noisy[:1, None]
+    torch.testing.assert_close(returned, noisy)
+    (returned - 2 * noisy).square().sum().backward()
+    assert any(p.grad.abs().max() > 0 for p in network.parameters() if p.grad is not None)
+
+
 @pytest.mark.parametrize("key", RIVALS)
 def test_what_it_was_built_with_builds_it_again(key):
     network = small(key).eval()
