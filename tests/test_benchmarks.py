@@ -200,6 +200,7 @@ def test_the_cost_of_the_refinement_is_told_beside_the_network():
     assert once["share"]["most"] >= once["seconds"]["least"] / least > 0
 
 
+@pytest.mark.methods  # a process for each
 def test_methods_are_measured_beside_ras2s(tmp_path, monkeypatch):
     absent = replace(METHODS["mnf"], needs=("no_such_package",), extra="classical")
     monkeypatch.setitem(METHODS, "mnf", absent)

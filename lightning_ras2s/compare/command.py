@@ -62,18 +62,26 @@ def main(args: Sequence[str] | None = None) -> int:
         return fail(" ".join(str(error).split()), 2)
     is_searched = options.rates == "search"
     factors: dict[str, float] = {}  # by method, of the first seed
-    try:
-        for number, training in enumerate(trainings):
-            key = training.method.key
+    done: list[Training] = []
+    failed: list[str] = []
+    for number, training in enumerate(trainings, 1):
+        key = training.method.key
+        try:
             if is_searched and key not in factors:
                 factors[key] = _best_factor(training)
             chosen = replace(training, factor=factors.get(key, 1.0))
-            trainings[number] = chosen
-            _run(chosen, f"[{number + 1}/{len(trainings)}] ")
-    except TrainingError as error:
-        return fail(str(error), 1)
-    rows = summarize(trainings)
-    text = markdown(rows, trainings, is_searched)
+            _run(chosen, f"[{number}/{len(trainings)}] ")
+            done.append(chosen)
+        except TrainingError as error:
+            failed.append(str(error))
+            _tell(f"left out: {error}")
+    if done:
+        _write(done, is_searched, folder)
+    return fail("; ".join(failed), 1) if failed else 0
+
+
+def _write(trainings: Sequence[Training], is_searched: bool, folder: Path) -> None:
+    text = markdown(summarize(trainings), trainings, is_searched)
     for file, content in zip(FILES, (text, comma_separated(trainings)), strict=False):
         with atomic_write(folder / file) as aside:
             aside.write_text(content, encoding="utf-8")
@@ -81,7 +89,6 @@ def main(args: Sequence[str] | None = None) -> int:
         draw(trainings).savefig(aside, dpi=120, format="png")
     Console().print(Markdown(text))
     _tell(f"-> {', '.join(str(folder / file) for file in FILES)}")
-    return 0
 
 
 def _plan(options: argparse.Namespace, further: Sequence[str]) -> tuple[list[Training], Path]:
@@ -110,10 +117,20 @@ class TrainingError(RuntimeError):
 
 
 def _best_factor(training: Training) -> float:
-    """Of the rates that are tried, that which has come furthest."""
+    """Of the rates that are tried, that which has come furthest.
+
+    Raises:
+        TrainingError: If that of the recipe fails; a higher one may.
+    """
     found = {}
     for pilot in training.pilots():
-        _run(pilot, "rate ")
+        try:
+            _run(pilot, "rate ")
+        except TrainingError as error:
+            if pilot.factor == 1:
+                raise
+            _tell(f"too high: {error}")
+            continue
         psnr = pilot.curve()[-1][2]
         found[pilot.factor] = psnr if math.isfinite(psnr) else -math.inf
     best = max(found, key=lambda factor: found[factor])
@@ -133,7 +150,8 @@ def _run(training: Training, place: str) -> None:
     if training.is_done:
         _tell(f"{name}: is there ({training.folder})")
         return
-    _tell(f"{name}: {training.budget} of training")
+    anew = f", anew: {training.folder} is of other options" if training.is_other else ""
+    _tell(f"{name}: {training.budget} of training{anew}")
     shutil.rmtree(training.folder, ignore_errors=True)
     training.folder.mkdir(parents=True)
     process = Process(training.command, training.folder, "", {"WANDB_MODE": "disabled"})

@@ -1,6 +1,7 @@
 """The trainings of a comparison: which command each is, and what it leaves."""
 
 import csv
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +17,12 @@ from lightning_ras2s.metrics import METRICS
 from lightning_ras2s.runs.errors import UserError
 from lightning_ras2s.runs.experiment_files import defaults, find
 from lightning_ras2s.runs.folder import RunFolder
+from lightning_ras2s.sweep.training import run_dir_option
 
 FIRST_SEED = 2018
 FACTORS = 1, 3, 10  # of the rates that are tried
 PILOT = 0.1  # of the budget, to try one
+UNTESTED = "--trainer.limit_test_batches=0"
 LOOKED_AT = ("scenes", "spectra", "regions", "bandwise", "inspector", "device_stats")
 
 
@@ -83,13 +86,13 @@ class Training:
         return chosen | {"learning_rate": self.factor * float(chosen["learning_rate"])}
 
     @property
-    def command(self) -> list[str]:
-        """That runs it; the bands of a network of a fixed number are those of a patch."""
+    def words(self) -> list[str]:
+        """Of the command ``ras2s`` that runs it; networks of fixed bands get those of a patch."""
         recipe = self.recipe
         optimizer = recipe["optimizer"]
         bands = {"bands": self.patch_bands} if self.method.bands else {}
         return [
-            sys.executable, "-m", "lightning_ras2s", "fit", self.experiment,
+            "fit", self.experiment,
             *self.method.options(**bands),
             f"--model.loss={recipe['loss']}",
             f"--model.learning_rate={recipe['learning_rate']}",
@@ -102,6 +105,11 @@ class Training:
             *(f"--{name}=null" for name in LOOKED_AT),
             *self.further,
         ]  # fmt: skip
+
+    @property
+    def command(self) -> list[str]:
+        """The process that runs it, in its folder."""
+        return [sys.executable, "-m", "lightning_ras2s", *self.words]
 
     @cached_property
     def patch_bands(self) -> int:
@@ -121,17 +129,24 @@ class Training:
                 budget=self.budget.part(PILOT),
                 factor=factor,
                 folder=self.folder.parent / "pilots" / f"{self.folder.name}_x{factor:g}",
-                further=(*self.further, "--trainer.limit_test_batches=0"),
+                further=(*self.further, UNTESTED),
             )
             for factor in FACTORS
         ]
 
     @property
     def is_done(self) -> bool:
-        """Whether its figures are there."""
-        is_pilot = "--trainer.limit_test_batches=0" in self.further
+        """Whether its figures are there, and come of the same command."""
+        is_pilot = UNTESTED in self.further
         run = RunFolder(self.folder)
-        return run.record.get("status") == "finished" and (is_pilot or bool(run.means))
+        asked = shlex.join(["ras2s", *self.words, run_dir_option(self.folder)])
+        is_same = run.record.get("command") == asked
+        return is_same and run.record.get("status") == "finished" and (is_pilot or bool(run.means))
+
+    @property
+    def is_other(self) -> bool:
+        """Whether its folder holds a training that came to its end, by another command."""
+        return not self.is_done and RunFolder(self.folder).record.get("status") == "finished"
 
     def figures(self) -> Iterator[tuple[str, str, dict[str, float]]]:
         """Noise case, label of the method, and the means over the test scenes."""

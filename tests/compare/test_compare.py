@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,9 @@ def trainings_of(folder, *names, seeds=1, further=(), budget=None):
 def put_result(training, psnr, seconds=180.0):
     """What a training leaves that came to its end."""
     training.folder.mkdir(parents=True)
-    (training.folder / "run.json").write_text(json.dumps({"status": "finished"}))
+    command = shlex.join(["ras2s", *training.words, f"--run_dir={training.folder}"])
+    record = {"status": "finished", "command": command}
+    (training.folder / "run.json").write_text(json.dumps(record))
     label = training.method.label
     with (training.folder / "evaluation.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -85,7 +89,8 @@ def test_seeds_follow_each_other_and_pilots_try_rates_with_a_tenth(tmp_path):
     pilots = trainings[1].pilots()
     rates = [float(value_of(pilot.command, "model.learning_rate")) for pilot in pilots]
     assert rates == pytest.approx([4e-4, 1.2e-3, 4e-3])
-    assert value_of(pilots[0].command, "trainer.callbacks.minutes") == "0.3"
+    minutes = value_of(pilots[0].command, "trainer.callbacks.minutes")
+    assert float(minutes) == pytest.approx(0.3)
     assert len({t.folder for t in (*trainings, *pilots)}) == 7
     (by_patches,) = trainings_of(tmp_path, "mst", budget=Budget(patches=4000))
     assert value_of(by_patches.pilots()[2].command, "trainer.callbacks.patches") == "400"
@@ -109,7 +114,7 @@ def test_the_table_has_means_over_cases_and_the_spread_over_seeds(tmp_path):
     assert "24.00 ± 0.00" in lines["MST"]
     assert "84,105" in lines["RAS2S"]
     assert "640" in lines["MST"]
-    assert "19.00" in lines["Noisy"]  # of the first method's trainings
+    assert "20.00" in lines["Noisy"]  # of the first method's trainings: 19 and 21
     assert "best of 1, 3, 10 times" in text
     assert "2 seeds" in text
     kept = list(csv.DictReader(comma_separated(trainings).splitlines()))
@@ -119,6 +124,47 @@ def test_the_table_has_means_over_cases_and_the_spread_over_seeds(tmp_path):
     (axis,) = figure.axes
     assert [line.get_xdata()[-1] for line in axis.lines] == 4 * [3.0]  # minutes
     assert [t.get_text() for t in axis.get_legend().get_texts()] == ["RAS2S", "MST"]
+
+
+def test_a_training_of_other_options_is_not_taken_for_this_one(tmp_path):
+    (training,) = trainings_of(tmp_path, "mst")
+    assert not training.is_done
+    assert not training.is_other
+    put_result(training, 30.0)
+    assert training.is_done
+    faster = replace(training, factor=3)
+    assert not faster.is_done
+    assert faster.is_other
+
+
+def test_a_rate_that_is_too_high_for_it_is_passed_over(tmp_path, monkeypatch, capsys):
+    (training,) = trainings_of(tmp_path, "mst")
+
+    def diverges(pilot, place):
+        if pilot.factor > 1:
+            raise command.TrainingError("it diverged")
+        put_result(pilot, 20.0)
+
+    monkeypatch.setattr(command, "_run", diverges)
+    assert command._best_factor(training) == 1
+    assert capsys.readouterr().err.count("too high: it diverged") == 2
+
+
+def test_the_others_are_compared_where_one_fails(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def fails_for_mst(training, place):
+        if training.method.key == "mst":
+            raise command.TrainingError("MST: it diverged")
+        put_result(training, 30.0)
+
+    monkeypatch.setattr(command, "_run", fails_for_mst)
+    words = ["compare", "--methods=mst,ras2s", "--minutes=3", "--rates=recipe"]
+    assert main(words) == 1
+    told = capsys.readouterr()
+    assert "left out: MST: it diverged" in told.err
+    assert "RAS2S+S" in told.out
+    assert "MST" not in Path("compare/quickstart_3_minutes/compare.md").read_text()
 
 
 def test_the_rate_that_came_furthest_is_taken(tmp_path, monkeypatch, capsys):
@@ -151,6 +197,7 @@ def test_a_mistake_is_told_in_a_line(args, said, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.methods
 def test_the_whole_and_what_is_there_is_not_trained_again(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     small = ["--data.patch_bands=6", "--data.test_noise=[mixture]", "--trainer.accelerator=cpu"]
@@ -170,6 +217,7 @@ def test_the_whole_and_what_is_there_is_not_trained_again(tmp_path, monkeypatch,
     assert (folder / "ras2s_2018" / "run.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.methods
 def test_a_training_that_fails_is_named_with_its_log(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["compare", "quickstart", "--methods=mst", "--patches=8", "--rates=recipe"]
