@@ -295,6 +295,8 @@ _ALL = (
         bands=31,
         arguments={"channels": 8, "stages": 5},
         static_graph=False,
+        fast=False,
+        bytes=700,
     ),
     Method(
         key="hsdt_m",
@@ -310,6 +312,8 @@ _ALL = (
         bands=31,
         arguments={"channels": 16, "stages": 5},
         static_graph=False,
+        fast=False,
+        bytes=1000,
     ),
     Method(
         key="hsdt_l",
@@ -325,6 +329,8 @@ _ALL = (
         bands=31,
         arguments={"channels": 16, "stages": 7},
         static_graph=False,
+        fast=False,
+        bytes=1400,
     ),
     Method(
         key="qrnn3d",
@@ -338,6 +344,8 @@ _ALL = (
         parameters=860_453,
         recipe="rivals/qrnn3d_icvl",
         marks=("encoder.0.gates.weight", "feature_extractor.conv.conv.weight"),
+        fast=False,
+        bytes=1050,
     ),
     Method(
         key="sert",
@@ -355,6 +363,8 @@ _ALL = (
             "layers.0.smsblock.0.attns.c_attns.cab.3.mb",
         ),
         bands=31,
+        fast=False,
+        bytes=350,
     ),
     Method(
         key="sst",
@@ -371,6 +381,8 @@ _ALL = (
             "layers.0.smsblock.0.attn.relative_position_bias_table",
         ),
         bands=31,
+        fast=False,
+        bytes=450,
     ),
     Method(
         key="t3sc",
@@ -385,6 +397,8 @@ _ALL = (
         recipe="rivals/t3sc_icvl",
         marks=("layers.0.analysis.0", "layers.0.C.0"),
         bands=31,
+        fast=False,
+        bytes=900,
     ),
     Method(
         key="grunet",
@@ -398,6 +412,8 @@ _ALL = (
         parameters=14_277_155,
         recipe="rivals/grunet_icvl",
         marks=("down.1.gates.weight", "Down1.conv.conv.weight"),
+        fast=False,
+        bytes=1500,
     ),
     Method(
         key="man",
@@ -411,6 +427,8 @@ _ALL = (
         parameters=892_417,
         recipe="rivals/man_icvl",
         marks=("head.between_bands.candidate.0.weight", "head.inter_sa.ffn1.w_1.weight"),
+        fast=False,
+        bytes=1100,
     ),
     Method(
         key="man_v1",
@@ -424,6 +442,8 @@ _ALL = (
         parameters=823_727,
         recipe="rivals/man_v1_icvl",
         marks=("head.1.ahead.0.weight", "head.1.ffn_w2.w_1.weight"),
+        fast=False,
+        bytes=900,
     ),
     Method(
         key="macnet",
@@ -438,6 +458,7 @@ _ALL = (
         recipe="rivals/macnet_icvl",
         marks=("tail.1.keys.weight", "enl_3.keys.weight"),
         capturable=False,
+        bytes=500,
     ),
     Method(
         key="grnet",
@@ -452,6 +473,7 @@ _ALL = (
         recipe="rivals/grnet_icvl",
         marks=("encoder.1.reason.nodes.weight", "GCM1.conv1.weight"),
         bands=31,
+        bytes=150,
     ),
     Method(
         key="mst",
@@ -466,6 +488,7 @@ _ALL = (
         recipe="rivals/mst_icvl",
         marks=("bottleneck.0.attention.temperature", "bottleneck.blocks.0.0.rescale"),
         bands=31,
+        bytes=150,
     ),
     Method(
         key="fidnet",
@@ -479,6 +502,8 @@ _ALL = (
         parameters=483_897,
         recipe="rivals/fidnet_icvl",
         marks=("frequencies.0.amplitude.conv.weight", "fourierNet.up.weight"),
+        fast=False,
+        bytes=1250,
     ),
     Method(
         key="tdsat",
@@ -492,6 +517,8 @@ _ALL = (
         parameters=1_093_000,
         recipe="rivals/tdsat_icvl",
         marks=("head.1.attention.temperature", "head.1.attn.temperature"),
+        fast=False,
+        bytes=1650,
     ),
 )
 METHODS: dict[str, Method] = {method.key: method for method in _ALL}
