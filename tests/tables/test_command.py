@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from lightning_ras2s.cli import main
+from lightning_ras2s.methods import METHODS
 from lightning_ras2s.tables.command import FILES
 from tests.tables.toy import put_scenes
 from tests.wandb_files import WandbFiles
@@ -67,6 +68,22 @@ def test_all_files_are_written_and_nothing_is_computed_again(command, tmp_path):
     view = data["tables"][0]["cases"][1]
     assert set(view["pictures"]) == {"clean", "identity", "median", "median+s"}
     assert len(view["spectra"]["median"]) == 8
+
+
+def test_networks_of_a_group_that_have_no_weights_are_left_out_and_told(command, tmp_path):
+    dataset = put_scenes(tmp_path / "scenes", names=("one",))
+    torch.save(METHODS["mst"].build(bands=4).state_dict(), tmp_path / "mst.pth")
+    args = (f"--datasets={dataset}", "--cases=noniid", "--no-wandb")
+    code, _, told = command(*args, "--methods=learned", "--weights=mst=mst.pth")
+    assert code == 0
+    assert "left out, for want of weights: HSDT-S, HSDT-M" in told
+    assert "make train EXP=rivals/hsdt_s_icvl" in told
+    rows = list(csv.DictReader((tmp_path / "tables" / "tables.csv").read_text().splitlines()))
+    figures = {row["method"]: float(row["psnr_db"]) for row in rows}
+    assert list(figures) == ["ras2s", "ras2s+s", "mst", "mst+s"]  # 8 bands, by windows of 4
+    code, _, told = command(*args, "--methods=identity,qrnn3d")
+    assert code == 0
+    assert "no weights of QRNN3D come with the package" in told
 
 
 def test_a_group_brings_its_methods_with_and_without_s(command, tmp_path):
