@@ -57,6 +57,8 @@ def _point(row: Row) -> tuple[float, float] | None:
 
 def _label(axis: Axes, table: Table, points: dict[str, tuple[float, float]]) -> None:
     """Names beside the points, from the best down, none over another."""
+    if not points:
+        return
     low, high = (f(y for _, y in points.values()) for f in (min, max))
     margin = 0.06 * max(high - low, 1)
     axis.set_ylim(low - margin, high + 2 * margin)
