@@ -587,7 +587,8 @@ def _belongs(method: Method, group: str) -> bool:
 def method_of(network: object) -> Method:
     """The method of a network, by its class; one that is not in METHODS has the class's name.
 
-    Of several sizes of one class it is that with the most arguments in common.
+    Of several sizes of one class it is that with the most arguments in common; another size has
+    the class's name as its label.
     """
     name = type(network).__name__
     path = f"{type(network).__module__}:{name}"
@@ -599,9 +600,13 @@ def method_of(network: object) -> Method:
         if type(network) is method.load()
     ]
     if sizes:
-        nearest = max(
-            sizes, key=lambda size: sum(arguments.get(k) == v for k, v in size.arguments.items())
-        )
+
+        def alike(size: Method) -> int:
+            return sum(arguments.get(name) == value for name, value in size.arguments.items())
+
+        nearest = max(sizes, key=alike)
+        if alike(nearest) < len(nearest.arguments):  # none of the published sizes
+            nearest = replace(nearest, label=name)
         return replace(nearest, bands=getattr(network, "bands", nearest.bands))
     key = re.sub(r"\W+", "_", name).lower()
     return Method(key, name, "network", path, "a network of your own", static_graph=False)

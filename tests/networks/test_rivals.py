@@ -212,7 +212,9 @@ def test_sizes_of_one_class_are_told_apart():
     for key in ("hsdt_s", "hsdt_m", "hsdt_l"):
         network = METHODS[key].build(bands=7)
         method = method_of(network)
-        assert (method.key, method.bands) == (key, 7)
+        assert (method.key, method.label, method.bands) == (key, METHODS[key].label, 7)
+    other = method_of(METHODS["hsdt_m"].build(channels=6))
+    assert (other.key, other.label) == ("hsdt_s", "HSDT")
 
 
 @pytest.mark.parametrize("reverse", [False, True])
