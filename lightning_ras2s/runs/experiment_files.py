@@ -49,8 +49,7 @@ def find(name: str, kind: str = "experiment", folder: str = "") -> Path:
 def _there(beside: Path | None, folder: str) -> list[str]:
     places = [HERE / folder, PACKAGE / folder] if beside is None else [beside]
     names = {p.stem for place in places for p in place.glob("*.yaml")} - {DEFAULTS}
-    if places[0] == HERE:
-        names |= {f"{RIVALS}/{p.stem}" for place in places for p in (place / RIVALS).glob("*.yaml")}
+    names |= {f"{RIVALS}/{p.stem}" for place in places for p in (place / RIVALS).glob("*.yaml")}
     return sorted(names)
 
 
