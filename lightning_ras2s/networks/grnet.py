@@ -150,7 +150,7 @@ class GRNet(Denoiser):
             self.encoder[f"{level + 1}"] = Down(wide, narrow)
             self.decoder[f"{level + 1}"] = Up(narrow, wide)
         self.last = nn.Conv2d(widths[0], bands, 1)
-        kaiming_weights(self, zero=self.last if zero_start else None)
+        kaiming_weights(self, zero="last" if zero_start else "")
 
     def denoise(self, noisy: Tensor) -> Tensor:
         """[N, B, H, W] -> [N, B, H, W]."""

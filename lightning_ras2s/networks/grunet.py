@@ -66,7 +66,7 @@ class GRUNet(Denoiser):
             self.up[f"{level + 1}"] = QRU("up", narrow, wide, "backward", norm=norm)
             self.decoder[f"{level + 1}"] = Block(2 * wide, wide, True, norm)
         self.tail = QRU("plain", widths[0], 1, "both", norm=norm, transposed=True, bias=True)
-        kaiming_weights(self, zero=self.tail.gates if zero_start else None)
+        kaiming_weights(self, zero="tail.gates" if zero_start else "")
 
     def denoise(self, noisy: Tensor) -> Tensor:
         """[N, B, H, W] -> [N, B, H, W]."""

@@ -127,7 +127,7 @@ class HSDT(UShape):
             halvings=range(1, stages, 2),
         )
         self.bands = None if similarity else bands
-        kaiming_weights(self, zero=self.tail if zero_start else None)
+        kaiming_weights(self, zero="tail" if zero_start else "")
 
     @classmethod
     def sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class MACNet(UShape):
             tail=nn.Sequential(Unit("plain", channels, 1, transposed=True), NonLocal(1, 1, 1)),
         )
         self.divisor = divisor
-        kaiming_weights(self, zero=self.tail[0].conv if zero_start else None)
+        kaiming_weights(self, zero="tail.0.conv" if zero_start else "")
 
     def denoise(self, noisy: Tensor) -> Tensor:
         """[N, B, H, W] -> [N, B, H, W]."""

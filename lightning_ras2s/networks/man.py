@@ -92,7 +92,7 @@ class MAN(UShape):
             tail=mix("plain", channels, 1, bias=True),
             join=lambda width: AttentiveSkip(width, nn.LeakyReLU()),
         )
-        kaiming_weights(self, zero=self.tail if zero_start else None)
+        kaiming_weights(self, zero="tail" if zero_start else "")
 
     @classmethod
     def sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class MANv1(UShape):
             tail=nn.Sequential(mix("plain", channels, 1, transposed=True, bias=True), BothWays(1)),
             join=lambda width: AttentiveSkip(width, nn.Tanh()),
         )
-        kaiming_weights(self, zero=self.tail[0] if zero_start else None)
+        kaiming_weights(self, zero="tail.0" if zero_start else "")
 
     @classmethod
     def sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class QRNN3D(UShape):
             stage=stage,
             tail=QRU("plain", channels, 1, "both", norm=norm, transposed=True, bias=True),
         )
-        kaiming_weights(self, zero=self.tail.gates if zero_start else None)
+        kaiming_weights(self, zero="tail.gates" if zero_start else "")
 
     @classmethod
     def sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -184,7 +184,7 @@ class SERT(ResidualGroups):
             groups.append(Group(channels, blocks))
         super().__init__(bands, channels, groups)
         self.multiple_of = math.lcm(*window_sizes)
-        kaiming_weights(self, zero=self.last if zero_start else None)
+        kaiming_weights(self, zero="last" if zero_start else "")
 
     @classmethod
     def sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -135,7 +135,7 @@ class SST(ResidualGroups):
             groups.append(Group(channels, [Block(channels, count, shift) for shift in shifts]))
         super().__init__(bands, channels, groups)
         self.multiple_of = WINDOW
-        kaiming_weights(self, zero=self.last if zero_start else None)
+        kaiming_weights(self, zero="last" if zero_start else "")
 
     @classmethod
     def of_state(

@@ -141,7 +141,7 @@ class TDSAT(UShape):
             tail=nn.Sequential(mix("plain", channels, 1, transposed=True, bias=True), EndBlock(1)),
             join=lambda width: AttentiveSkip(width, nn.Tanh()),
         )
-        kaiming_weights(self, zero=self.tail[0] if zero_start else None)
+        kaiming_weights(self, zero="tail.0" if zero_start else "")
 
     @classmethod
     def sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from torch import nn
 
 
-def kaiming_weights(network: nn.Module, zero: nn.Module | None = None) -> None:
+def kaiming_weights(network: nn.Module, zero: str = "") -> None:
     """Convolutions: Kaiming-normal by their outputs, biases 0. Linear layers: of 1e-3, biases 0.
 
     Transposed convolutions keep torch's own, as in those scripts.
 
     Args:
         network: Whose weights are drawn.
-        zero: A part of it that shall start at zero, for ``zero_start``.
+        zero: The name of a part that shall start at zero, for ``zero_start``; empty for none.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Conv3d):
@@ -21,5 +21,5 @@ def kaiming_weights(network: nn.Module, zero: nn.Module | None = None) -> None:
             continue
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
-    for parameter in zero.parameters() if zero is not None else ():
+    for parameter in network.get_submodule(zero).parameters() if zero else ():
         nn.init.zeros_(parameter)
