@@ -32,7 +32,7 @@ def test_a_stranger_adds_a_network_as_the_page_says(tmp_path):
     text = registry.read_text()
     end = "\n)\nMETHODS: dict[str, Method]"
     assert text.count(end) == 1
-    registry.write_text(text.replace(end, f"\n{descriptor.rstrip()}{end}"))
+    registry.write_text(text.replace(end, f"\n{descriptor.rstrip()},{end}"))
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
     words = ["-m", "methods or not methods", "-k", "residual3d", "-p", "no:xdist", "-rA"]
     files = ["tests/methods/test_every_network.py", "tests/test_methods.py"]
