@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from datamodules.base import HSIDataModule
 from lightning_ras2s.callbacks.training_budget import CURVE
 from lightning_ras2s.methods import Method
 from lightning_ras2s.metrics import METRICS
@@ -119,7 +121,8 @@ class Training:
             if name in ("--data.patch_bands", "--data.init_args.patch_bands"):
                 return int(value)
         data = yaml.safe_load(find(self.experiment).read_text()).get("data", {})
-        return int(data.get("init_args", {}).get("patch_bands", 31))
+        default = signature(HSIDataModule).parameters["patch_bands"].default
+        return int(data.get("init_args", {}).get("patch_bands", default))
 
     def pilots(self) -> list["Training"]:
         """A tenth of it, untested, with the rate of the recipe, and with higher ones."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_ras2s.methods import Method
+from lightning_ras2s.networks.blocks.mirror import mirrored
 
 Denoise = Callable[[Tensor], Tensor]
 
@@ -15,7 +16,8 @@ def whole_cubes(denoise: Denoise, method: Method) -> Denoise:
 
     def denoise_whole(noisy: Tensor) -> Tensor:
         height, width = noisy.shape[-2:]
-        framed = _mirrored(noisy, method.multiple_of)
+        more = [-size % method.multiple_of for size in (height, width)]
+        framed = mirrored(mirrored(noisy, -2, 0, more[0]), -1, 0, more[1])
         denoised = in_band_windows(denoise, framed, method.bands or noisy.shape[1])
         return denoised[..., :height, :width]
 
@@ -39,29 +41,13 @@ def in_band_windows(denoise: Denoise, noisy: Tensor, bands: int) -> Tensor:
     """
     count = noisy.shape[1]
     if count < bands:
-        order = _mirror(count, bands).to(noisy.device)
-        return denoise(noisy[:, order])[:, :count]
+        return denoise(mirrored(noisy, 1, 0, bands - count))[:, :count]
     total, times = torch.zeros_like(noisy), noisy.new_zeros(count, 1, 1)
     for start in range(count - bands + 1):
         window = slice(start, start + bands)
         total[:, window] += denoise(noisy[:, window])
         times[window] += 1
     return total / times
-
-
-def _mirrored(noisy: Tensor, multiple: int) -> Tensor:
-    """Height and width mirrored up to a multiple, at the lower and right border."""
-    for axis in (-2, -1):
-        size = noisy.shape[axis]
-        if rest := -size % multiple:
-            noisy = noisy.index_select(axis, _mirror(size, size + rest).to(noisy.device))
-    return noisy
-
-
-def _mirror(count: int, length: int) -> Tensor:
-    """Indices 0 .. count - 1 and back again, until there are so many."""
-    there_and_back = list(range(count)) + list(range(count - 2, 0, -1))
-    return torch.tensor([there_and_back[i % len(there_and_back)] for i in range(length)])
 
 
 def both_ways(denoise: Denoise) -> Denoise:
@@ -79,8 +65,6 @@ def with_mirrored_bands(denoise: Denoise, count: int) -> Denoise:
     def denoise_framed(noisy: Tensor) -> Tensor:
         bands = noisy.shape[1]
         more = min(count, bands - 1)
-        order = torch.arange(-more, bands + more, device=noisy.device).abs()
-        order = torch.where(order < bands, order, 2 * (bands - 1) - order)
-        return denoise(noisy[:, order])[:, more : more + bands]
+        return denoise(mirrored(noisy, 1, more, more))[:, more : more + bands]
 
     return denoise_framed

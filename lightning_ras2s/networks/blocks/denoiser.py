@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-import torch
 from torch import Tensor, nn
+
+from lightning_ras2s.networks.blocks.mirror import mirrored
 
 
 class Denoiser(nn.Module):
@@ -66,11 +67,9 @@ class Denoiser(nn.Module):
         """An axis mirrored at its end to what the network takes; the border itself comes once."""
         if self.multiple_of == self.least == 1:
             return noisy
-        size = noisy.shape[axis]
-        length = max(size, self.least)
-        place = torch.arange(length + -length % self.multiple_of, device=noisy.device)
-        place = place % max(1, 2 * (size - 1))
-        return noisy.index_select(axis, torch.minimum(place, 2 * (size - 1) - place))
+        length = max(noisy.shape[axis], self.least)
+        length += -length % self.multiple_of
+        return mirrored(noisy, axis, 0, length - noisy.shape[axis])
 
     def denoise(self, noisy: Tensor) -> Tensor:
         """[N, B, H, W] -> [N, B, H, W], of sizes that the network takes."""
@@ -83,7 +82,9 @@ class Denoiser(nn.Module):
         Raises:
             KeyError: If a tensor is missing.
         """
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{cls.__name__} has no sizes() to read its arguments off tensors"
+        )
 
     @classmethod
     def of_state(

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_ras2s.networks.blocks.mirror import mirrored
+
 FARTHEST = 5.0  # distances beyond it weigh nothing
 DAUBECHIES = (-0.48296291314453416, 0.8365163037378079, -0.2241438680420134, -0.12940952255126037)
 NORMAL = 0.6744897501960817  # median of the absolute values of a standard normal
@@ -28,7 +30,7 @@ def nonlocal_means(
     """
     channels, half = images.shape[1], patch // 2
     frame = half + reach
-    framed = _mirrored(_mirrored(images, -2, frame), -1, frame)
+    framed = mirrored(mirrored(images, -2, frame, frame), -1, frame, frame)
     height, width = images.shape[2:]
 
     def seen(rows: int, columns: int, before: int, after: int) -> Tensor:
@@ -72,10 +74,3 @@ def wavelet_sigma(images: Tensor) -> Tensor:
     known = torch.where(details == 0, torch.nan, details)
     sigma = known.nanquantile(0.5, dim=1).nan_to_num(0.0) / NORMAL
     return sigma.unflatten(0, images.shape[:2]).mean(1)
-
-
-def _mirrored(x: Tensor, axis: int, more: int) -> Tensor:
-    """So many pixels more on both sides; the border itself comes once."""
-    size = x.shape[axis]
-    place = torch.arange(-more, size + more, device=x.device) % max(1, 2 * (size - 1))
-    return x.index_select(axis, torch.minimum(place, 2 * (size - 1) - place))
