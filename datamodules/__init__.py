@@ -79,6 +79,10 @@ def catalogue() -> "dict[str, Collection]":
     return {collection.name: collection for collection in collections}
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(import_module(f"datamodules.{_MODULES[name]}"), name)

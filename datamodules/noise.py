@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.array_checks import check_unit_range, tell_order
 from datamodules.random_streams import RandomStreams, sample_seeds, square_root_
 
 Cube = TypeVar("Cube", np.ndarray, Tensor)
@@ -360,16 +361,27 @@ def add_noise(clean: Cube, case: str, seed: int) -> Cube:
 
     Raises:
         TypeError: If ``clean`` is neither an array nor a tensor, or not floating-point.
-        ValueError: If it has another number of dimensions, or the case is unknown.
+        ValueError: If it is empty, has another number of dimensions or values far outside [0, 1],
+            or the case is unknown.
     """
-    if isinstance(clean, np.ndarray):
-        native = np.array(clean, dtype=clean.dtype.newbyteorder("="), order="C")
-        noisy = add_noise(torch.from_numpy(native), case, seed)
-        return noisy.numpy().astype(clean.dtype, copy=False)
-    if not isinstance(clean, Tensor):
+    if not isinstance(clean, np.ndarray | Tensor):
         raise TypeError(f"clean must be a numpy array or a tensor, got {type(clean).__name__}")
-    if clean.ndim not in (3, 4):
-        raise ValueError(f"clean must be [B, H, W] or [N, B, H, W], got shape {list(clean.shape)}")
-    batch = clean if clean.ndim == 4 else clean[None]
-    seeds = sample_seeds(seed, len(batch), clean.device)
-    return corrupt(batch, [case] * len(batch), seeds).reshape(clean.shape)
+    if clean.ndim not in (3, 4) or 0 in clean.shape:
+        raise ValueError(
+            f"clean must be [B, H, W] or [N, B, H, W], not empty, got shape {list(clean.shape)}"
+        )
+    values = _tensor_of(clean) if isinstance(clean, np.ndarray) else clean
+    if not values.is_floating_point():
+        raise TypeError(
+            f"clean is {clean.dtype}: noise is for floating-point cubes in [0, 1], scale it first"
+        )
+    tell_order(clean, "clean")
+    check_unit_range(values, "clean")
+    batch = values if values.ndim == 4 else values[None]
+    seeds = sample_seeds(seed, len(batch), values.device)
+    noisy = corrupt(batch, [case] * len(batch), seeds).reshape(values.shape)
+    return noisy.numpy().astype(clean.dtype, copy=False) if values is not clean else noisy
+
+
+def _tensor_of(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))

@@ -1,6 +1,5 @@
 """Publishers' files -> prepared scenes: fetch, unpack, verify, convert once."""
 
-import fcntl
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,11 @@ from datamodules.scene import DataError
 from datamodules.source import Source
 from datamodules.stored import bytes_kept, read_manifest, store_scene, write_manifest
 from datamodules.unpack import unpack
+
+try:
+    import fcntl
+except ImportError:  # Windows has none: nothing keeps two processes apart there
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +141,8 @@ def _alone(folder: Path, wait: bool = False) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
     except BlockingIOError:
         raise DataError(

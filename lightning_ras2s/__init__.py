@@ -22,6 +22,10 @@ _LATER = {  # imported when asked for: Lightning alone takes seconds
 }
 
 
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
+
+
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         require_own_datamodules()

@@ -44,8 +44,7 @@ class Method:
         recipe: The experiment that trains it.
         marks: Tensors that its weights have under one of these names, ours or its authors'.
         weights: The file of those that come with the package.
-        needs: Packages that have to be installed, as Python imports them.
-        extra: Of ours, that brings them.
+        needs: Packages that have to be installed, as Python imports them, with what pip calls them.
         bytes: Of memory that it takes for each value of a cube.
         refined: Followed by +S.
     """
@@ -67,8 +66,7 @@ class Method:
     recipe: str = ""
     marks: tuple[str, ...] = ()
     weights: str = ""
-    needs: tuple[str, ...] = ()
-    extra: str = ""
+    needs: Mapping[str, str] = field(default_factory=dict, hash=False)
     bytes: int = 130
     refined: bool = False
 
@@ -107,7 +105,8 @@ class Method:
         """What is missing, and how it is had; empty where nothing is."""
         if not self.missing:
             return ""
-        return f"needs {' and '.join(self.missing)}: pip install 'lightning-ras2s[{self.extra}]'"
+        packages = [self.needs[package] for package in self.missing]
+        return f"needs {' and '.join(packages)}: pip install {' '.join(packages)}"
 
     def load(self) -> Any:
         """Imports it: a network's class, or a function of [N, B, H, W].
@@ -178,8 +177,7 @@ _ALL = (
         kind="model-based",
         source="lightning_ras2s.classical.wavelet:wavelet",
         summary="thresholds of each band's wavelets, BayesShrink",
-        needs=("skimage", "pywt"),
-        extra="classical",
+        needs={"skimage": "scikit-image", "pywt": "PyWavelets"},
     ),
     Method(
         key="mnf",
@@ -187,8 +185,7 @@ _ALL = (
         kind="model-based",
         source="lightning_ras2s.classical.mnf:mnf",
         summary="minimum noise fraction: components of more signal than noise",
-        needs=("spectral",),
-        extra="classical",
+        needs={"spectral": "spectral"},
     ),
     Method(
         key="fasthyde",
@@ -259,8 +256,7 @@ _ALL = (
         "Volumetric Data Denoising and Reconstruction, TIP",
         year=2013,
         fast=False,
-        needs=("bmnd",),
-        extra="bm4d",
+        needs={"bmnd": "bmnd"},
         bytes=1600,
     ),
     Method(

@@ -202,7 +202,7 @@ def test_the_cost_of_the_refinement_is_told_beside_the_network():
 
 @pytest.mark.methods  # a process for each
 def test_methods_are_measured_beside_ras2s(tmp_path, monkeypatch):
-    absent = replace(METHODS["mnf"], needs=("no_such_package",), extra="classical")
+    absent = replace(METHODS["mnf"], needs={"no_such_package": "no_such_package"})
     monkeypatch.setitem(METHODS, "mnf", absent)
     plan = methods.Plan(((1, 31, 32, 32),), rounds=1, methods=("ras2s", "mst", "median", "mnf"))
     result = json.loads(json.dumps(methods.measure(plan)))

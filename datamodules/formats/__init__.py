@@ -1,6 +1,5 @@
 """The file formats of cubes: one module per format, found by the path's ending or its content."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -66,11 +65,7 @@ FOLDERS = ("png_folder", "zarr_store")  # formats of which a scene is a folder
 PNG_FOLDER = Format("png_folder", ("",))
 BY_MODULE = {known.module: known for known in (*FORMATS, PNG_FOLDER)}
 
-INSTALL: Mapping[str, str] = {
-    "OpenEXR": "pip install 'lightning-ras2s[exr]'",
-    "zarr": "pip install 'lightning-ras2s[zarr]'",
-    "rasterio": "pip install 'lightning-ras2s[geo]'",
-}
+OPTIONAL = ("OpenEXR", "zarr", "rasterio")  # libraries that pip knows by the same names
 
 
 def find_format(path: Path) -> Format:
@@ -123,5 +118,5 @@ def load_module(path: Path, name: str) -> FormatModule:
         return cast(FormatModule, import_module(f"datamodules.formats.{name}"))
     except ImportError as error:
         library = (error.name or "").partition(".")[0]
-        remedy = INSTALL.get(library, "install this project again")
+        remedy = f"pip install {library}" if library in OPTIONAL else "install this project again"
         raise DataError(f"{path}: this format needs {library} ({error}); {remedy}") from error

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from datamodules.array_checks import tell_order
 from datamodules.file_facts import FileFacts
 from datamodules.scene import Scene
 from lightning_ras2s.inference.denoise_file import Job, denoise_file, identity_of
@@ -46,7 +47,8 @@ def denoise(
     Args:
         cube: [B, H, W], an array or a tensor of real numbers in any units; or a `Scene`, whose bad
             bands stay as they are; or the path of a file in any format of `read_scene`, of any
-            size. What is NaN, infinite or nodata is left out and comes back as it is.
+            size. What is NaN, infinite or nodata is left out and comes back as it is. Of an array
+            that is probably [H, W, B] a `DataNote` tells.
         method: A key of ``methods.METHODS``, with ``+s`` behind it for the refined result.
         weights: A checkpoint of the method's network; by default the weights that come with the
             package.
@@ -83,10 +85,21 @@ def denoise(
     if output is not None:
         raise ValueError("output= is for a file in; an array, tensor or scene comes back as such")
     if isinstance(given, Scene):
-        made = _denoise_scene(given, method, weights, scale, strength, device)
+        made = _denoise_scene(given, found, weights, scale, strength, where[0])
         return made
     values = _checked(cube)
-    place = where[0]
+    tell_order(given, "cube")
+    return _like(cube, _denoise_array(values, found, weights, scale, strength, where[0]))
+
+
+def _denoise_array(
+    values: np.ndarray,
+    found: Method,
+    weights: str | PathLike[str] | None,
+    scale: Scale,
+    strength: float,
+    place: torch.device,
+) -> np.ndarray:
     base, _ = denoiser_of(found, weights, (place,))
     valid = np.isfinite(values) if values.dtype.kind == "f" else None
     if valid is not None and valid.all():
@@ -103,7 +116,7 @@ def denoise(
     removed = removed.astype(np.float64) * (strength * (high - low))
     masks = [None] * len(values) if valid is None else valid
     bands = zip(values, removed, masks, strict=True)
-    return _like(cube, np.stack([take_off(*band) for band in bands]))
+    return np.stack([take_off(*band) for band in bands])
 
 
 def make_job(
@@ -154,11 +167,11 @@ def _scale_of(scale: Scale) -> FileScale:
 
 def _denoise_scene(
     scene: Scene,
-    method: str,
+    found: Method,
     weights: str | PathLike[str] | None,
     scale: Scale,
     strength: float,
-    device: Device,
+    place: torch.device,
 ) -> Scene:
     """A scene of which bad bands and what is not valid stay as they are."""
     good = [band for band in range(len(scene.cube)) if band not in scene.bad_bands]
@@ -171,7 +184,7 @@ def _denoise_scene(
     if scene.valid is not None:
         valid = np.broadcast_to(scene.valid, scene.shape)[good]
         values[~valid] = np.nan
-    clean = denoise(values, method, weights, scale, strength, device)
+    clean = _denoise_array(values, found, weights, scale, strength, place)
     cube = scene.cube.copy()
     denoised = ((clean - scene.offset) / scene.gain).astype(np.float32)
     cube[good] = np.where(np.isfinite(denoised), denoised, cube[good])
@@ -190,7 +203,10 @@ def _checked(cube: object) -> np.ndarray:
     else:
         values = cube
     if values.ndim != 3 or 0 in values.shape:
-        raise ValueError(f"denoise takes a cube [B, H, W] that is not empty, not {values.shape}")
+        each = ": denoise each cube[i] of a batch" if values.ndim == 4 else ""
+        raise ValueError(
+            f"denoise takes a cube [B, H, W] that is not empty, not {list(values.shape)}{each}"
+        )
     if values.dtype.kind not in "iuf":
         raise ValueError(f"denoise takes real numbers, not {values.dtype}")
     return values

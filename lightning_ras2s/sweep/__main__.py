@@ -94,8 +94,7 @@ def _run_here(config: Config, folder: Path, count: int | None, agents: int) -> i
         from lightning_ras2s.sweep.study import SharedStudy
     except ImportError as error:
         raise SweepError(
-            f"sweeps without a W&B account need {error.name} ({error}): "
-            "pip install 'lightning_ras2s[sweep]'"
+            f"sweeps without a W&B account need {error.name} ({error}): pip install optuna plotly"
         ) from error
     fill_command(config, {})
     study = SharedStudy(config, folder, count)

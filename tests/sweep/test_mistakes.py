@@ -140,4 +140,4 @@ def test_a_missing_package_is_told_with_its_remedy(package, folder, capsys, monk
         monkeypatch.delitem(sys.modules, name)
     line = told(capsys, toy.put(folder))
     assert package in line
-    assert "pip install 'lightning_ras2s[sweep]'" in line
+    assert "pip install optuna plotly" in line

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from lightning_ras2s.networks.blocks.mirror import mirrored
+from lightning_ras2s.networks.checked import check_batch
 
 
 class Denoiser(nn.Module):
@@ -47,18 +48,21 @@ class Denoiser(nn.Module):
             The denoised cubes [N, B, H, W], not clipped.
 
         Raises:
-            ValueError: If ``noisy`` is not a non-empty [N, B, H, W], or B is not the number of
-                bands that the network was built for.
+            TypeError: If ``noisy`` is no tensor, or its type is not that of the weights.
+            ValueError: If ``noisy`` is not a non-empty [N, B, H, W] of finite values, or B is not
+                the number of bands that the network was built for.
         """
-        if noisy.ndim != 4 or 0 in noisy.shape:
-            raise ValueError(
-                f"expected a non-empty batch of cubes [N, B, H, W], got shape {list(noisy.shape)}"
-            )
+        check_batch(self, noisy)
         if self.bands not in (None, noisy.shape[1]):
+            remedy = (
+                "its last axis holds as many: noisy.permute(0, 3, 1, 2)"
+                if self.bands == noisy.shape[-1]
+                else f"build it with bands={noisy.shape[1]}, or denoise by windows of bands, as "
+                "lightning_ras2s.denoise does"
+            )
             raise ValueError(
                 f"{type(self).__name__} was built for {self.bands} bands and got "
-                f"{noisy.shape[1]}; build it with bands={noisy.shape[1]}, or denoise by windows of "
-                "bands, as lightning_ras2s.denoise does"
+                f"{noisy.shape[1]}; {remedy}"
             )
         height, width = noisy.shape[-2:]
         return self.denoise(self._framed(self._framed(noisy, -2), -1))[..., :height, :width]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_ras2s.networks.checked import check_batch
 from lightning_ras2s.networks.ras2s.layers import Embedding
 from lightning_ras2s.networks.ras2s.passes import (
     Attend,
@@ -123,8 +124,10 @@ class RAS2S(nn.Module):
             The denoised cubes [N, B, H, W], not clipped.
 
         Raises:
-            ValueError: If ``noisy`` is not a non-empty [N, B, H, W].
+            TypeError: If ``noisy`` is no tensor, or its type is not that of the weights.
+            ValueError: If ``noisy`` is not a non-empty [N, B, H, W] of finite values.
         """
+        check_batch(self, noisy)
         y = _bands(noisy)
         run = self._scan()
         (e,) = self._encode(y, self.region_aware)
@@ -192,6 +195,7 @@ class RAS2S(nn.Module):
         """
         if source not in ("encoded", "embedding"):
             raise ValueError(f"source={source!r}: the masks are read from 'encoded' or 'embedding'")
+        check_batch(self, noisy)
         y, aware = _bands(noisy), self.region_aware
         if aware is None:
             return RegionMasks(None, None)
@@ -210,10 +214,6 @@ def _as_is(features: Tensor) -> Tensor:
 
 def _bands(noisy: Tensor) -> Bands:
     """[N, B, H, W] -> B times [N, 1, H, W]."""
-    if noisy.ndim != 4 or 0 in noisy.shape:
-        raise ValueError(
-            f"expected a non-empty batch of cubes [N, B, H, W], got shape {list(noisy.shape)}"
-        )
     # Strides that hang on the number of bands would have compiled code compiled again.
     bands = noisy.transpose(0, 1).clone(memory_format=torch.contiguous_format)
     return list(bands.unsqueeze(2).unbind())
