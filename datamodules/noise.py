@@ -361,22 +361,21 @@ def add_noise(clean: Cube, case: str, seed: int) -> Cube:
 
     Raises:
         TypeError: If ``clean`` is neither an array nor a tensor, or not floating-point.
-        ValueError: If it is empty, has another number of dimensions or values far outside [0, 1],
-            or the case is unknown.
+        ValueError: If it has another number of dimensions or values far outside [0, 1], or the case
+            is unknown.
     """
     if not isinstance(clean, np.ndarray | Tensor):
         raise TypeError(f"clean must be a numpy array or a tensor, got {type(clean).__name__}")
-    if clean.ndim not in (3, 4) or 0 in clean.shape:
-        raise ValueError(
-            f"clean must be [B, H, W] or [N, B, H, W], not empty, got shape {list(clean.shape)}"
-        )
+    if clean.ndim not in (3, 4):
+        raise ValueError(f"clean must be [B, H, W] or [N, B, H, W], got shape {list(clean.shape)}")
     values = _tensor_of(clean) if isinstance(clean, np.ndarray) else clean
     if not values.is_floating_point():
         raise TypeError(
             f"clean is {clean.dtype}: noise is for floating-point cubes in [0, 1], scale it first"
         )
-    tell_order(clean, "clean")
-    check_unit_range(values, "clean")
+    if values.numel():
+        tell_order(clean, "clean")
+        check_unit_range(values, "clean")
     batch = values if values.ndim == 4 else values[None]
     seeds = sample_seeds(seed, len(batch), values.device)
     noisy = corrupt(batch, [case] * len(batch), seeds).reshape(values.shape)

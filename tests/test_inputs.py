@@ -110,7 +110,6 @@ def test_looking_at_the_values_is_left_to_those_that_have_them(network):
     [
         (lambda cube: cube.tolist(), TypeError, "got list"),
         (lambda cube: cube[0], ValueError, r"\[B, H, W\] or \[N, B, H, W\].*\[12, 16\]"),
-        (lambda cube: cube[:0], ValueError, "not empty"),
         (lambda cube: (255 * cube).astype(np.uint8), TypeError, "uint8.*scale it first"),
         (
             lambda cube: 4095 * cube,
@@ -173,7 +172,7 @@ def test_denoise_takes_what_it_can_and_refuses_the_rest(cube):
         assert made.dtype == fine.dtype
     cube[2, 3, 4] = np.nan
     assert np.argwhere(np.isnan(denoise(cube, "ras2s"))).tolist() == [[2, 3, 4]]
-    with pytest.raises(ValueError, match=r"\[1, 6, 12, 16\]: denoise each cube\[i\] of a batch"):
+    with pytest.raises(ValueError, match=r"\(1, 6, 12, 16\): denoise each cube\[i\] of a batch"):
         denoise(cube[None])
     with pytest.raises(ValueError, match="not a list"):
         denoise(cube.tolist())

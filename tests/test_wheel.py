@@ -8,6 +8,7 @@ import sys
 import venv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 HOUSE = Path(__file__).parents[1]
@@ -92,6 +93,30 @@ def test_it_sweeps(installed, trained):
     with (folder / "runs/sweeps/regions-quickstart/sweep.csv").open() as file:
         (trial,) = csv.DictReader(file)
     assert trial["state"] == "finished"
+
+
+def test_it_denoises_a_file_and_tells_whether_to_trust_it(installed, tmp_path):
+    cube = np.linspace(0, 1000, 8 * 20 * 24).reshape(8, 20, 24)
+    noisy = cube + np.random.default_rng(0).normal(0, 100, cube.shape)
+    np.save(tmp_path / "scene.npy", noisy)
+    told = run([str(installed), "denoise", "scene.npy", "-o", "clean.npy"], tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "may I trust it? clean.quality.html" in told.stdout
+    denoised = np.load(tmp_path / "clean.npy")
+    assert np.abs(denoised - cube).mean() < np.abs(noisy - cube).mean() / 2
+    told = run([str(installed), "quality", "scene.npy", "clean.npy"], tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "Noise: half of the bands have" in told.stdout
+    record = json.loads((tmp_path / "clean.quality.json").read_text())
+    assert len(record["findings"]) == 5
+
+
+def test_a_type_checker_sees_its_types(installed):
+    folder = installed.parents[1] / "lib"
+    assert {path.parent.name for path in folder.rglob("py.typed")} >= {
+        "lightning_ras2s",
+        "datamodules",
+    }
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def _checked(cube: object) -> np.ndarray:
     if values.ndim != 3 or 0 in values.shape:
         each = ": denoise each cube[i] of a batch" if values.ndim == 4 else ""
         raise ValueError(
-            f"denoise takes a cube [B, H, W] that is not empty, not {list(values.shape)}{each}"
+            f"denoise takes a cube [B, H, W] that is not empty, not {values.shape}{each}"
         )
     if values.dtype.kind not in "iuf":
         raise ValueError(f"denoise takes real numbers, not {values.dtype}")

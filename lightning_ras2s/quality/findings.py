@@ -139,10 +139,10 @@ def _removed(quality: Quality) -> str:
     removed = quality.removed
     if removed is None:
         return "Taken: nothing yet."
-    share = f"{_percent(_of_signal(quality))} of the signal"
+    share = f"as strong as {_percent(_of_signal(quality))} of the signal"
     if float(np.median(removed.of_noise)) < HARDLY:
         return f"Taken: hardly anything, {share}."
-    of_noise = f"{share}, {100 * float(np.median(removed.of_noise)):.0f} % of the noise"
+    of_noise = f"{share} and {100 * float(np.median(removed.of_noise)):.0f} % of the noise"
     if removed.holds_scene:
         signs = []
         if removed.edges > EDGES:
