@@ -116,7 +116,10 @@ def meant(message: str) -> str:
     else:
         names = groups.get(group) or {name for several in groups.values() for name in several}
         names |= set() if group else groups.keys()
-        near = get_close_matches((others or [first])[-1], sorted(names), n=1)
+        typed = (others or [first])[-1]
+        near = [name for name in get_close_matches(typed, sorted(names), n=1) if name != typed]
+        if typed in names and group in ("model", "data"):
+            return "; another class has it, not the one that is chosen"
         if not near and group in ("model", "data"):
             return f"; {group} has {', '.join(sorted(names))}"
     return f"; did you mean {near[0]}?" if near else ""

@@ -107,7 +107,7 @@ def test_help_lists_every_target():
         text=True,
         check=True,
     ).stdout
-    assert {line.split()[1] for line in out.splitlines()} == TARGETS
+    assert {line.split()[1] for line in out.splitlines() if line.startswith("make ")} == TARGETS
 
 
 def make(*arguments, **environment):

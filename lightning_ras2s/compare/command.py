@@ -104,6 +104,8 @@ def _plan(options: argparse.Namespace, further: Sequence[str]) -> tuple[list[Tra
         raise ValueError("--minutes or --patches is not above 0")
     if options.seeds < 1:
         raise ValueError(f"--seeds={options.seeds}; give at least 1")
+    if rows := next((word for word in further if word.startswith("--model.methods")), None):
+        raise ValueError(f"{rows}: each network is tested alone and with +S; leave it out")
     experiment = find_experiment(options.experiment)
     budget = Budget(minutes, options.patches)
     name = f"{experiment.stem}_{str(budget).replace(' ', '_').replace(',', '')}"

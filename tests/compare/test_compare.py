@@ -186,6 +186,7 @@ def test_the_rate_that_came_furthest_is_taken(tmp_path, monkeypatch, capsys):
         (["--methods=ras2s", "--minutes=1", "--patches=8"], "not both"),
         (["--methods=ras2s", "--seeds=0"], "--seeds=0"),
         (["quickstrat", "--methods=ras2s"], "did you mean quickstart"),
+        (["--methods=ras2s", "--", "--model.methods=[network]"], "tested alone and with +S"),
     ],
 )
 def test_a_mistake_is_told_in_a_line(args, said, tmp_path, monkeypatch, capsys):
