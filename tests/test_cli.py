@@ -405,10 +405,7 @@ def test_the_optimizer_is_chosen_in_yaml_and_its_rate_in_one_place(folder, capsy
         (["--model.lrr=1"], "--model.lrr"),
         (["--model.learning_rate=abc"], "model.learning_rate.*float.*abc"),
         (["--data.noize=x"], "'noize' is not accepted"),
-        (
-            ["--data.path=x"],
-            "'path' is not accepted; other classes have it, the one that is chosen has not",
-        ),
+        (["--data.path=x"], "'path' is not accepted; another class has it"),
         (["--model.network.channels=13"], "channels=13.*even"),
         (["--model.network.attention_bands=4"], "attention_bands=4.*odd"),
         (["--model.loss=l3"], "unknown loss 'l3'"),
