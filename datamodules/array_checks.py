@@ -54,7 +54,7 @@ def check_unit_range(cube: Tensor, name: str) -> None:
             f"{wrong} of {cube.numel()} values of {name} are not finite, and will not be behind "
             "the noise",
             DataNote,
-            stacklevel=3,
+            stacklevel=4,
         )
         if not len(finite):
             return

@@ -368,19 +368,17 @@ def add_noise(clean: Cube, case: str, seed: int) -> Cube:
         raise TypeError(f"clean must be a numpy array or a tensor, got {type(clean).__name__}")
     if clean.ndim not in (3, 4):
         raise ValueError(f"clean must be [B, H, W] or [N, B, H, W], got shape {list(clean.shape)}")
-    values = _tensor_of(clean) if isinstance(clean, np.ndarray) else clean
-    if not values.is_floating_point():
-        raise TypeError(
-            f"clean is {clean.dtype}: noise is for floating-point cubes in [0, 1], scale it first"
-        )
-    if values.numel():
+    if 0 not in clean.shape:
         tell_order(clean, "clean")
-        check_unit_range(values, "clean")
-    batch = values if values.ndim == 4 else values[None]
-    seeds = sample_seeds(seed, len(batch), values.device)
-    noisy = corrupt(batch, [case] * len(batch), seeds).reshape(values.shape)
-    return noisy.numpy().astype(clean.dtype, copy=False) if values is not clean else noisy
+    if isinstance(clean, np.ndarray):
+        native = np.array(clean, dtype=clean.dtype.newbyteorder("="), order="C")
+        return _noisy(torch.from_numpy(native), case, seed).numpy().astype(clean.dtype, copy=False)
+    return _noisy(clean, case, seed)
 
 
-def _tensor_of(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+def _noisy(clean: Tensor, case: str, seed: int) -> Tensor:
+    batch = clean if clean.ndim == 4 else clean[None]
+    if batch.is_floating_point() and batch.numel():
+        check_unit_range(batch, "clean")
+    seeds = sample_seeds(seed, len(batch), clean.device)
+    return corrupt(batch, [case] * len(batch), seeds).reshape(clean.shape)

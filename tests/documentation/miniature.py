@@ -206,6 +206,7 @@ def _argument(more):
     return change
 
 
+CASE = "--data.test_noise=[mixture] --inspector=null"
 SMALLER = (
     (r"DEVICES=4", "DEVICES=2"),
     (r"--nnodes=2 --nproc-per-node=4", "--nnodes=1 --nproc-per-node=2"),
@@ -216,10 +217,7 @@ SMALLER = (
     (r"^make train$", _argument(LITTLE)),
     (r"^make (train|weights)(?= ).*$", _argument(UNSEEN)),
     (r"^make weights$", _argument(UNSEEN)),
-    (
-        r"^make evaluate (?!.*Released).*$",
-        _argument("--data.test_noise=[mixture] --inspector=null"),
-    ),
+    (r"^make evaluate (?!.*Released).*$", _argument(CASE)),
     (r"^(make sweep (?!.*COUNT).*)$", r"\1 COUNT=1"),
     (r"COUNT=20 AGENTS=4", "COUNT=2 AGENTS=2"),
     (r"^make sweep .*$", _argument(UNSEEN)),
