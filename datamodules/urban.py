@@ -49,8 +49,8 @@ class Urban(PreparedDataModule):
     The noise is real and nobody knows the clean scene: it is for looking at, test only, as SST and
     SERT have it: rows and columns 0 to 303, scaled by the range of these pixels. (Both read the
     .mat with each band transposed; here it is upright.) Urban_F210.mat is used where it is in the
-    raw folder; what is fetched is the ENVI pair of a mirror, which needs the extra ``envi``. The
-    wavelengths are nominal where the file has none.
+    raw folder; what is fetched is the ENVI pair of a mirror. The wavelengths are nominal where the
+    file has none.
 
     Args:
         **options: Those of HSIDataModule but for the noise.

@@ -39,6 +39,19 @@ def test_there_is_one_version():
     assert "version" in project["dynamic"]
 
 
+def test_extras_that_are_named_are_there():
+    project = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
+    assert all(url.startswith("https://") for url in project["urls"].values())
+    for file in (
+        HOUSE / "Dockerfile",
+        HOUSE / "Makefile",
+        *HOUSE.glob("*.md"),
+        *HOUSE.glob("docs/*.md"),
+    ):
+        for extras in re.findall(r"'\.\[([\w,]+)\]'", file.read_text()):
+            assert set(extras.split(",")) <= set(project["optional-dependencies"]), file
+
+
 def test_the_readme_is_short_and_begins_with_what_people_do():
     lines = (HOUSE / "README.md").read_text().splitlines()
     assert len(lines) <= 120

@@ -19,8 +19,8 @@ from tests.documentation.pages import BLOCK, HOUSE
 from tests.make import outside_make
 from tests.miniatures import icvl, pavia_centre
 
-COPIED = ("datamodules", "docs", "experiments", "lightning_ras2s", "tests", "benchmarks")
-LINKED = ("Makefile", "README.md", "constraints.txt", "pyproject.toml", "environment.yml")
+FOLDERS = ("datamodules", "docs", "experiments", "lightning_ras2s", "tests", "benchmarks")
+FILES = ("Makefile", "README.md", "constraints.txt", "pyproject.toml", "environment.yml")
 LITTLE = (
     "--trainer.max_steps=1 --trainer.limit_val_batches=1 --trainer.limit_test_batches=1 "
     "--trainer.accelerator=cpu --data.num_workers=0 --data.test_noise=[mixture]"
@@ -43,10 +43,10 @@ class Miniature:
     def __init__(self, folder):
         self.folder = folder
         self._runs = {}
-        for part in COPIED:
+        for part in FOLDERS:
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(HOUSE / part, folder / part, symlinks=True, ignore=ignored)
-        for part in LINKED:
+        for part in FILES:
             shutil.copy(HOUSE / part, folder)
         _follow_the_pages(folder)
         _write_scenes(folder)
@@ -153,7 +153,7 @@ def _write_weights(folder):
 
 
 def _write_data(folder):
-    """The publishers' files of ICVL, in part, of Pavia, and of the dataset that a page adds."""
+    """Publishers' files: ICVL in part, Pavia, what a page adds; and a tiny experiment."""
     raw = folder / "data" / "icvl" / "raw"
     raw.mkdir(parents=True)
     icvl.write(raw)
