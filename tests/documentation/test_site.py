@@ -4,10 +4,7 @@ import re
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
-import jupytext
 import pytest
-from mkdocs.commands.build import build
-from mkdocs.config import load_config
 
 from tests.documentation.pages import HOUSE, PAGES
 
@@ -30,6 +27,9 @@ class Links(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
+    from mkdocs.commands.build import build  # of the extra docs
+    from mkdocs.config import load_config
+
     folder = tmp_path_factory.mktemp("site")
     config = load_config(str(HOUSE / "mkdocs.yml"), site_dir=str(folder), strict=True)
     build(config)  # warnings are errors
@@ -72,6 +72,8 @@ def test_what_people_call_is_in_the_api(site):
 
 @pytest.mark.parametrize("name", ["denoise_a_scene", "look_into_ssra"])
 def test_a_notebook_is_that_of_its_script_and_was_run(name):
+    import jupytext
+
     script = jupytext.read(HOUSE / "docs" / "notebooks" / f"{name}.py")
     notebook = jupytext.read(HOUSE / "docs" / "notebooks" / f"{name}.ipynb")
     assert [cell.source for cell in notebook.cells] == [cell.source for cell in script.cells]

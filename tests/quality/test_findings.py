@@ -90,7 +90,7 @@ def test_a_clean_scene_is_better_left_alone(clean):
     trust, lines = said(noisy, lambda cube: cube)
     assert trust == "yes"
     assert "hardly anything" in lines[0]
-    assert lines[2].startswith("Taken: hardly anything, 0 %")
+    assert lines[2].startswith("Taken: hardly anything, as strong as 0 %")
 
 
 def test_the_worst_band_has_the_number_and_the_wavelength_of_the_file(clean):
