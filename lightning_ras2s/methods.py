@@ -624,7 +624,7 @@ def main(args: Sequence[str] | None = None) -> int:
     from rich.table import Table
 
     table = Table(title=f"Methods ({REFINED} behind a key refines the result: ras2s{REFINED})")
-    for column in ("key", "as printed", "weights", "bands", "trained by EXP=", "what it does"):
+    for column in ("key", "as printed", "weights", "bands", "what it does"):
         table.add_column(column)
     for method in METHODS.values():
         table.add_row(
@@ -632,7 +632,6 @@ def main(args: Sequence[str] | None = None) -> int:
             method.label,
             f"{method.parameters:,}" if method.parameters else "none",
             str(method.bands or "any"),
-            method.recipe,
             method.summary,
         )
     console = Console()
@@ -645,7 +644,8 @@ def main(args: Sequence[str] | None = None) -> int:
             console.print(f"{method.label} {method.remedy}", soft_wrap=True)
     for method in METHODS.values():
         if method.paper:
-            console.print(f"{method.label}: {method.paper} {method.year}", soft_wrap=True)
+            trained = f"; trained by EXP={method.recipe}" if method.recipe else ""
+            console.print(f"{method.label}: {method.paper} {method.year}{trained}", soft_wrap=True)
     return 0
 
 

@@ -63,7 +63,7 @@ class Miniature:
             "PATH": os.pathsep.join(
                 (str(self.folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"])
             ),
-            "PYTHON": sys.executable,
+            "PYTHON": str(self.folder / "bin" / "python"),
             "PYTHONPATH": str(self.folder),
             "WANDB_MODE": "offline",
         }
@@ -173,10 +173,11 @@ def _write_data(folder):
 
 
 def _write_programs(folder):
-    """``wandb``, which would need an account, and ``sbatch``, which would need a cluster."""
+    """What would need an account or a cluster; and a Python that installs nothing into ours."""
     (folder / "bin").mkdir()
     (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
     programs = {
+        "python": f'if [[ "$1 $2" != "-m pip" ]]; then exec {sys.executable} "$@"; fi',
         "wandb": 'test "$1" = sync && test -d "$2"',
         "srun": 'while [[ "$1" == --* ]]; do shift; done; exec "$@"',
         "sbatch": 'while [[ "$1" == --* ]]; do shift; done; '
