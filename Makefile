@@ -52,7 +52,8 @@ env: $(INSTALLED) ## makes the environment .venv: [PYTHON=python3.12] [TORCH_IND
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 ifneq ($(TORCH_INDEX),)
-	$(INTERPRETER) -m pip install --quiet --constraint constraints.txt --index-url '$(TORCH_INDEX)' torch
+	$(INTERPRETER) -m pip install --quiet --constraint constraints.txt torch \
+		--index-url '$(TORCH_INDEX)' --extra-index-url https://pypi.org/simple
 else ifeq ($(shell uname),Linux)
 	@echo 'Downloads packages; torch with CUDA is about 3 GB of them. Without an NVIDIA GPU stop this (Ctrl-C), and:'
 	@echo '  make env TORCH_INDEX=https://download.pytorch.org/whl/cpu'
