@@ -51,8 +51,9 @@ __all__ = [
     "write_scene",
 ]
 
-# Imported when they are asked for: Lightning takes seconds.
-_PREPARED = {
+# Classes and their modules, which are named as DATASET= is; imported when they are asked for, as
+# Lightning takes seconds.
+PREPARED = {
     "CAVE": "cave",
     "Harvard": "harvard",
     "ICVL": "icvl",
@@ -70,12 +71,12 @@ _OTHERS = {
     "Synthetic": "synthetic",
     "TestSets": "test_sets",
 }
-_MODULES = _PREPARED | _OTHERS
+_MODULES = PREPARED | _OTHERS
 
 
 def catalogue() -> "dict[str, Collection]":
     """The datasets that `make data` prepares, by name."""
-    collections = [__getattr__(name).collection for name in _PREPARED]
+    collections = [__getattr__(name).collection for name in PREPARED]
     return {collection.name: collection for collection in collections}
 
 

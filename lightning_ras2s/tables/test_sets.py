@@ -11,16 +11,9 @@ from datamodules.base import EVALUATION_SEED
 from datamodules.folder import find_cubes
 from datamodules.samples import EvaluationSet, NoisyScenes
 
-DATASETS = {
-    "indian_pines": "IndianPines",
-    "icvl": "ICVL",
-    "kaist": "KAIST",
-    "cave": "CAVE",
-    "pavia_centre": "PaviaCentre",
-    "wdc_mall": "WDCMall",
-    "harvard": "Harvard",
-    "realhsi": "RealHSI",
-}
+DATASETS = {"indian_pines": "IndianPines"} | {
+    module: name for name, module in datamodules.PREPARED.items() if name != "Urban"
+}  # of Urban nobody has a clean scene
 FOLDER = "scenes:"
 
 

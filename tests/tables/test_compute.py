@@ -194,7 +194,7 @@ def test_memory_is_what_was_taken_at_most():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("icvll", "there are indian_pines, icvl"),
+        ("icvll", "there are indian_pines, cave"),
         ("scenes:", "unknown dataset"),
         ("icvl:ours", "icvl has no protocol 'ours'; it has ras2s, mp_hsir, t3sc"),
         ("kaist:t3sc", "it has only one"),
