@@ -67,7 +67,7 @@ def _check_type(network: nn.Module, noisy: Tensor) -> None:
 
 
 def _tell_order(noisy: Tensor) -> None:
-    """Rows in the place of bands: as many as columns are unlikely, and so are a thousand."""
+    """Rows in the place of bands: as many bands as rows are unlikely, and so are a thousand."""
     bands, height, width = noisy.shape[1:]
     if width < height != bands > MOST_BANDS or bands == height != width:
         warnings.warn(

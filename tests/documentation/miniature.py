@@ -30,7 +30,6 @@ UNSEEN = (  # all but the first training leave the pictures out, which take as l
     "--regions=null --bandwise=null"
 )
 SHELL = 'make() { command make INSTALLED= INTERPRETER="$PYTHON" "$@"; }; '
-PLANTS = ("basil", "mint", "sage", "thyme")
 
 
 class Miniature:
@@ -154,22 +153,23 @@ def _write_weights(folder):
 
 def _write_data(folder):
     """Publishers' files: ICVL in part, Pavia, what a page adds; and a tiny experiment."""
-    raw = folder / "data" / "icvl" / "raw"
-    raw.mkdir(parents=True)
-    icvl.write(raw)
-    raw = folder / "data" / "pavia_centre" / "raw"
-    raw.mkdir(parents=True)
-    pavia_centre.write(raw)
-    raw = folder / "data" / "greenhouse" / "raw"
-    raw.mkdir(parents=True)
-    for seed, plant in enumerate(PLANTS):
+    for name, write in DATASETS.items():
+        raw = folder / "data" / name / "raw"
+        raw.mkdir(parents=True)
+        write(raw)
+    shutil.copy(folder / "experiments" / "quickstart.yaml", folder / "tiny.yaml")
+    with (folder / "tiny.yaml").open("a") as file:
+        file.write("  max_steps: 1\n  limit_val_batches: 1\n  limit_test_batches: 1\n")
+
+
+def _write_greenhouse(raw):
+    for seed, plant in enumerate(("basil", "mint", "sage", "thyme")):
         counts = (4095 * _cube(61, 96, 96, seed=seed).clip(0, 1)).astype(np.uint16)
         with h5py.File(raw / f"{plant}.h5", "w") as file:
             file["cube"] = counts
 
-    shutil.copy(folder / "experiments" / "quickstart.yaml", folder / "tiny.yaml")
-    with (folder / "tiny.yaml").open("a") as file:
-        file.write("  max_steps: 1\n  limit_val_batches: 1\n  limit_test_batches: 1\n")
+
+DATASETS = {"icvl": icvl.write, "pavia_centre": pavia_centre.write, "greenhouse": _write_greenhouse}
 
 
 def _write_programs(folder):

@@ -49,7 +49,7 @@ def test_every_link_of_the_site_leads_somewhere(site):
             there = (path.parent / unquote(place)).resolve() if place else path
             assert there.is_file(), f"{path.relative_to(site)} leads to {target}"
             if anchor and there in pages:
-                assert unquote(anchor) in pages[there].anchors | {"__codelineno-0-1"}, target
+                assert unquote(anchor) in pages[there].anchors, target
 
 
 def test_nothing_of_the_site_is_fetched_from_elsewhere(site):

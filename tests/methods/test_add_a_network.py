@@ -1,48 +1,21 @@
-"""docs/add-a-network.md, followed by the letter in a copy of the clone."""
+"""docs/add-a-network.md, followed by the letter in a miniature of the clone."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.methods
+from tests.documentation.miniature import Miniature
+from tests.documentation.pages import blocks
 
-HOUSE = Path(__file__).parents[2]
-PARTS = ("lightning_ras2s", "datamodules", "experiments", "tests", "pyproject.toml", "Makefile")
+pytestmark = pytest.mark.methods
 
 
 def test_a_stranger_adds_a_network_as_the_page_says(tmp_path):
-    page = (HOUSE / "docs" / "add-a-network.md").read_text()
-    network, descriptor = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(network.splitlines()) + len(descriptor.splitlines()) < 50
-    for part in PARTS:
-        place = HOUSE / part
-        if place.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(place, tmp_path / part, symlinks=True, ignore=ignored)
-        else:
-            shutil.copy(place, tmp_path)
-    package = tmp_path / "lightning_ras2s"
-    (package / "networks" / "residual3d.py").write_text(network)
-    registry = package / "methods.py"
-    text = registry.read_text()
-    end = "\n)\nMETHODS: dict[str, Method]"
-    assert text.count(end) == 1
-    registry.write_text(text.replace(end, f"\n{descriptor.rstrip()},{end}"))
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    words = ["-m", "methods or not methods", "-k", "residual3d", "-p", "no:xdist", "-rA"]
-    files = ["tests/methods/test_every_network.py", "tests/test_methods.py"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *files, *words],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    shown = [block.text for block in blocks("python") if block.page == "add-a-network.md"]
+    assert sum(len(text.splitlines()) for text in shown) < 50
+    files = "tests/methods/test_every_network.py tests/test_methods.py"
+    words = '-m "methods or not methods" -k residual3d -p no:xdist -rA'
+    done = Miniature(tmp_path).run(f'"$PYTHON" -m pytest {files} {words}')
     assert done.returncode == 0, done.stdout[-3000:]
     passed = re.findall(r"PASSED (\S+)\[residual3d\]", done.stdout)
     assert {name.rpartition("::")[2] for name in passed} >= {
