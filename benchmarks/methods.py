@@ -26,7 +26,7 @@ from lightning_ras2s.methods import METHODS, Method, find
 REFERENCE = "ras2s"
 LONG = 15.0  # seconds; what takes longer is timed once
 LETTER, LINE = 0.0145, 0.036  # of a label, shares of the axes
-COLOURS = {"network": "#d55e00", "model-based": "#0072b2"}
+COLOURS = {"network": "#00805c", "model-based": "#0072b2"}
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,7 @@ class HSIDataModule(L.LightningDataModule):
     test_set: EvaluationSet
     strides: Sequence[int] = (64, 32, 32)  # of the grids, at scales 1, 1/2 and 1/4
     test_tiles: Sequence[Tile] = WHOLE
+    reflectance = False  # whether the scenes are, whatever their files say: for their colours
 
     def __init__(
         self,
@@ -248,12 +249,22 @@ class HSIDataModule(L.LightningDataModule):
         if stage in ("fit", "validate"):
             scenes = self._split("val")
             self.val_set = NoisyScenes(
-                scenes, self.val_noise, self.name, self.evaluation_seed, draw=False
+                scenes,
+                self.val_noise,
+                self.name,
+                self.evaluation_seed,
+                draw=False,
+                reflectance=self.reflectance,
             )
         if stage == "test" or (stage == "fit" and self._is_tested):
             scenes = self._split("test")
             self.test_set = NoisyScenes(
-                scenes, self.test_noise, self.name, self.evaluation_seed, self.test_tiles
+                scenes,
+                self.test_noise,
+                self.name,
+                self.evaluation_seed,
+                self.test_tiles,
+                reflectance=self.reflectance,
             )
 
     @property

@@ -49,6 +49,7 @@ class CAVE(PreparedDataModule):
         **options: Those of HSIDataModule.
     """
 
+    reflectance = True
     collection = Collection(
         name="cave",
         title="CAVE (Yasuma et al. 2010)",

@@ -49,3 +49,13 @@ class FileFacts:
     add_offset: float | None = None
     georeference: Georeference | None = None
     header: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_reflectance(self) -> bool:
+        """Whether ENVI's reflectance scale factor is there, or a field speaks of reflectance.
+
+        Not if one speaks of radiance, too.
+        """
+        said = " ".join(f"{name} {value}" for name, value in self.header.items()).lower()
+        scaled = self.interleave is not None and self.scale_factor is not None
+        return (scaled or "reflectance" in said) and "radiance" not in said

@@ -39,6 +39,7 @@ class KAIST(PreparedDataModule):
         Tile("SW", top=0.5, right=0.5),
         Tile("SE", top=0.5, left=0.5),
     )
+    reflectance = True
     collection = Collection(
         name="kaist",
         title="KAIST hyperspectral (Choi et al. 2017)",

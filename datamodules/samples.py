@@ -277,6 +277,7 @@ class NoisyScenes(EvaluationSet):
         tiles: Parts of each scene that are evaluated by themselves.
         draw: Draw the noise here, on the CPU; otherwise samples have their ``seed`` in place of
             ``noisy``. Tiles need it drawn here.
+        reflectance: Whether the scenes are known to be reflectance, whatever their files say.
     """
 
     def __init__(
@@ -287,6 +288,7 @@ class NoisyScenes(EvaluationSet):
         seed: int,
         tiles: Sequence[Tile] = WHOLE,
         draw: bool = True,
+        reflectance: bool = False,
     ) -> None:
         pairs: list[tuple[AnyScene, str]] = [
             (scene, case) for case in cases for scene in scenes if not isinstance(scene, Measured)
@@ -302,6 +304,7 @@ class NoisyScenes(EvaluationSet):
             for scene, _, tile in self.parts
         ]
         self.dataset, self.seed, self.draw = dataset, seed, draw
+        self.reflectance = reflectance
 
     def __getitem__(self, index: int) -> Batch:
         """One scene under one case."""
@@ -328,10 +331,12 @@ class NoisyScenes(EvaluationSet):
         if scene.valid is not None:
             cubes["valid"] = torch.from_numpy(np.array(scene.valid))
         sample |= {key: tile.of(cube).contiguous() for key, cube in cubes.items()}
-        return sample | _units(next(iter(scenes.values())))
+        return sample | _units(next(iter(scenes.values())), self.reflectance)
 
 
-def _units(scene: Scene) -> Batch:
+def _units(scene: Scene, reflectance: bool) -> Batch:
     """What leads back to the publisher's units; the wavelengths where they are known."""
     units: Batch = {"offset": scene.offset, "gain": scene.gain}
+    said = scene.file is not None and scene.file.is_reflectance
+    units["reflectance"] = reflectance or said
     return units if scene.wavelengths is None else units | {"wavelengths": scene.wavelengths}

@@ -16,6 +16,7 @@ from lightning_ras2s.metrics import METRICS
 Row = dict[str, str | float]
 COLUMNS = ("dataset", "noise_case", "method", "scene", *METRICS)
 MEAN = "mean"
+NOISY = "Noisy"  # the method that does nothing
 DIGITS = {"psnr_db": 2, "ssim": 4, "sam_rad": 4, "ergas": 2}
 HEADERS = {
     "dataset": "Dataset",

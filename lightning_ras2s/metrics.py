@@ -181,6 +181,54 @@ def band_ssim(denoised: Tensor, clean: Tensor, valid: Tensor | None = None) -> T
     return _mean_of_pixels(similarity, valid[..., border:-border, border:-border])
 
 
+ANGLE_WINDOW = 9  # bands
+TINY = 1e-14  # a sum of squares that is none, but for rounding
+
+
+@image_pair
+def band_sam(denoised: Tensor, clean: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Spectral angle of the nine bands about each band, mean over pixels.
+
+    Where `sam` tells how far whole spectra are turned, this tells where in the spectrum their shape
+    is lost. At the ends of the spectrum the window is cut off.
+
+    Args:
+        denoised: [N, B, H, W].
+        clean: [N, B, H, W].
+        valid: Pixels that count, [N, H, W] or [N, B, H, W]; all by default.
+
+    Returns:
+        [N, B] in rad, in [0, pi], lower is better.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if valid is not None:
+        denoised, clean = (torch.where(valid, image, 0) for image in (denoised, clean))
+    bands, reach = clean.shape[1], ANGLE_WINDOW // 2
+
+    def products(band: int) -> Tensor:
+        a, b = denoised[:, band].double(), clean[:, band].double()
+        return torch.stack([a * b, a * a, b * b])
+
+    sums = torch.zeros_like(products(0))
+    for band in range(min(reach, bands)):
+        sums = sums + products(band)
+    angles = []
+    for band in range(bands):
+        if band + reach < bands:
+            sums = sums + products(band + reach)
+        if band > reach:
+            sums = sums - products(band - reach - 1)
+        both, a, b = sums
+        angle = torch.atan2((a * b - both.square()).clamp(min=0).sqrt(), both)
+        angle = torch.where((a > TINY) == (b > TINY), angle, torch.pi / 2)[:, None]
+        window = slice(max(band - reach, 0), band + reach + 1)
+        seen = None if valid is None else valid[:, window].any(1, keepdim=True)
+        angles.append(_mean_of_pixels(angle.to(clean.dtype), seen))
+    return torch.cat(angles, dim=1)
+
+
 def mpsnr(denoised: Tensor, clean: Tensor, valid: Tensor | None = None) -> Tensor:
     """Mean of `band_psnr` over the bands, [N] in dB; inf for an image with an infinite band."""
     return _mean_of_bands(band_psnr(denoised, clean, valid), valid)

@@ -347,20 +347,25 @@ class HSIDenoiser(L.LightningModule):
         counts = checkpoint.get("skipped", {"all": 0, "in_a_row": 0})
         self.skipped, self.skipped_in_a_row = counts["all"], counts["in_a_row"]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Denoises validation scenes and notes their metrics."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Denoises validation scenes and notes their metrics.
+
+        Returns:
+            [N, B, H, W] by the label of the network.
+        """
         denoised = self.denoise(batch["noisy"])
         if "clean" in batch:
             self._note(batch, self.method, denoised)
-        return denoised
+        return {self.method.label: denoised}
 
-    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Denoises test scenes and notes the metrics of every method."""
-        noisy = batch["noisy"]
-        denoised = self.denoise(noisy)
-        if "clean" not in batch:
-            return denoised
-        results = {self.method.key: denoised}  # without +S
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Denoises test scenes by every method, and notes their metrics where clean ones are known.
+
+        Returns:
+            [N, B, H, W] by the label of the method, in the order of the test's table.
+        """
+        noisy, images = batch["noisy"], {}
+        results = {self.method.key: self.denoise(noisy)}  # without +S
         for method in self.methods:
             if method.base not in results:
                 results[method.base] = whole_cubes(method.load(), method)(noisy)
@@ -369,8 +374,10 @@ class HSIDenoiser(L.LightningModule):
                 masks = batch.get("valid", [None] * len(noisy))
                 cubes = zip(noisy, image, masks, strict=True)
                 image = torch.stack([refine(*cube)[0] for cube in cubes])
-            self._note(batch, method, image)
-        return denoised
+            if "clean" in batch:
+                self._note(batch, method, image)
+            images[method.label] = image
+        return images
 
     def _note(self, batch: Batch, method: Method, image: Tensor) -> None:
         clean, valid = batch["clean"], batch.get("valid")

@@ -32,7 +32,8 @@ def load_network(path: str | PathLike[str]) -> nn.Module:
             state dict of either: of ``torch.save``, also under ``state_dict``,
             ``model_state_dict``, ``params``, ``params_ema`` (before ``params``), ``net`` or
             ``model``, or ``.safetensors``; from a compiled network or DDP, too. The folder of a
-            run stands for its best checkpoint, one of `save_pretrained` for its weights.
+            run stands for its best checkpoint, one of `save_pretrained` for its weights, and
+            ``ras2s``, where nothing has that name, for those that come with the package.
 
     Returns:
         The network on the CPU, in evaluation mode.
@@ -141,6 +142,8 @@ def _file_of(name: str | PathLike[str]) -> Path:
     """
     address = urlsplit(str(name))
     path = Path(url2pathname(address.path) if address.scheme == "file" else name)
+    if not path.exists() and str(name) in METHODS and METHODS[str(name)].pretrained:
+        return Path(METHODS[str(name)].pretrained)
     if not path.is_dir():
         return path
     if (path / TENSORS).is_file():

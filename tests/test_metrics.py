@@ -10,7 +10,7 @@ from torchmetrics.functional.image import (
     spectral_angle_mapper,
 )
 
-from lightning_ras2s.metrics import METRICS, ergas, mpsnr, mssim, sam
+from lightning_ras2s.metrics import METRICS, band_sam, ergas, mpsnr, mssim, sam
 
 torch.set_num_threads(1)
 
@@ -180,3 +180,30 @@ def test_a_mask_of_another_shape_is_refused():
     denoised, clean = images()
     with pytest.raises(ValueError, match=r"valid \[2, 24, 16\] must be"):
         mpsnr(denoised, clean, torch.ones(2, 24, 16, dtype=torch.bool))
+
+
+def test_the_angle_of_nine_bands_tells_where_the_shape_is_lost():
+    clean = torch.rand(2, 25, 6, 7, generator=torch.Generator().manual_seed(0)) + 0.2
+    denoised = 1.5 * clean  # the same shape everywhere
+    denoised[:, 12] *= 2
+    found = band_sam(denoised, clean)
+    assert found.shape == (2, 25)
+    assert found[:, :8].max() < 1e-3  # bands whose window ends before the twelfth
+    assert found[:, 17:].max() < 1e-3
+    assert found[:, 8:17].min() > 0.1
+    for band, window in ((0, slice(0, 5)), (10, slice(6, 15)), (24, slice(20, 25))):
+        expected = sam(denoised[:, window], clean[:, window])
+        torch.testing.assert_close(found[:, band], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_angle_of_nine_bands_is_of_valid_pixels_and_defined_for_dark_ones():
+    clean = torch.rand(1, 12, 4, 5, generator=torch.Generator().manual_seed(0)) + 0.2
+    denoised = clean.clone()
+    denoised[..., 0, 0] = torch.flip(clean, (1,))[..., 0, 0]
+    valid = torch.ones(1, 4, 5, dtype=torch.bool)
+    valid[:, 0, 0] = False
+    assert band_sam(denoised, clean, valid).max() < 1e-3
+    assert band_sam(denoised, clean).max() > 1e-3
+    dark = torch.zeros(1, 12, 1, 1)
+    assert band_sam(dark, dark).max() == 0
+    torch.testing.assert_close(band_sam(dark + 0.5, dark), torch.full((1, 12), torch.pi / 2))

@@ -32,7 +32,7 @@ class DenoisedFiles(L.Callback):
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        outputs: Tensor,
+        outputs: dict[str, Tensor],
         batch: dict[str, Any],
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -40,13 +40,14 @@ class DenoisedFiles(L.Callback):
         """Writes what the network made of the batch."""
         if "clean" in batch:
             return
+        denoised = outputs[pl_module.method.label]  # type: ignore[union-attr,index]
         wavelengths = batch.get("wavelengths")
         for number, name in enumerate(batch["name"]):
             if int(batch["index"][number]) % trainer.world_size != trainer.global_rank:
                 continue  # a process that would have had none repeats another's
             scene = Scene(
                 name,
-                outputs[number].float().cpu().numpy(),
+                denoised[number].float().cpu().numpy(),
                 None if wavelengths is None else wavelengths[number].cpu().numpy(),
                 float(batch["offset"][number]),
                 float(batch["gain"][number]),

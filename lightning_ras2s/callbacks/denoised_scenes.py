@@ -1,6 +1,7 @@
 """Scenes before and after denoising, beside the clean ones: a picture of each scene."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ from datamodules.samples import EvaluationItem
 from lightning_ras2s.callbacks.scene_callback import SceneCallback, View
 from lightning_ras2s.metrics import mpsnr, sam
 from lightning_ras2s.pictures.colour import Display
-from lightning_ras2s.pictures.gallery import Gallery
+from lightning_ras2s.pictures.drawing import ERROR_MAP, SIGNED_MAP
+from lightning_ras2s.pictures.gallery import Gallery, Subject
 from lightning_ras2s.pictures.sheet import Sheet
 
 LARGEST = 400  # pixels of a picture's longer side
@@ -37,11 +39,11 @@ class Look(NamedTuple):
 
 
 class DenoisedScenes(SceneCallback):
-    """Shows noisy, denoised and clean side by side, and the error that is left.
+    """Shows noisy, denoised by each method, and clean side by side, and the error that is left.
 
-    A picture has a row for each noise case of its scene. Without a clean scene, it shows what the
-    network removed: that should be noise only. Of large scenes it has every n-th pixel, as a mean
-    of pixels would hide the noise.
+    There is a picture of each scene under each noise case. Without a clean scene, it shows what was
+    removed: that should be noise only. Of large scenes it has every n-th pixel, as a mean of pixels
+    would hide the noise.
     """
 
     topic = "scenes"
@@ -51,11 +53,12 @@ class DenoisedScenes(SceneCallback):
         step = math.ceil(max(view.noisy.shape[1:]) / LARGEST)
         thin = _every(step, view)
         images = thin.images
-        display = Display(images.get("clean", images["denoised"]), view.wavelengths)
+        reference = list(images.values())[-1]  # the clean one or, without it, the best
+        display = Display(reference, view.wavelengths, is_reflectance=view.is_reflectance)
         if thin.clean is None:
-            change = (thin.noisy - thin.denoised).median(0).values  # blind to outliers
+            change = (thin.noisy - thin.best).median(0).values  # blind to outliers
         else:
-            change = (thin.denoised - thin.clean).abs().mean(0)
+            change = (thin.best - thin.clean).abs().mean(0)
         return Look(
             display.caption + (f", every {_ordinal(step)} pixel" if step > 1 else ""),
             {name: display(image) for name, image in images.items()},
@@ -64,10 +67,13 @@ class DenoisedScenes(SceneCallback):
         )
 
     def show(self, looks: dict[EvaluationItem, Look], gallery: Gallery) -> None:
-        """A picture of each scene."""
+        """A picture of each scene and noise case; the maps of a scene have one scale."""
         for scene in dict.fromkeys(item.scene for item in looks):
-            cases = {item.noise_case: look for item, look in looks.items() if item.scene == scene}
-            gallery.picture(scene, draw_scene(scene, cases))
+            cases = {item: look for item, look in looks.items() if item.scene == scene}
+            limit = largest_change(list(cases.values()))
+            for item, look in cases.items():
+                name = f"{scene} {item.noise_case}"
+                gallery.picture(name, draw_scene(name, look, limit), Subject.of(item))
 
 
 def _every(step: int, view: View) -> View:
@@ -79,7 +85,8 @@ def _every(step: int, view: View) -> View:
     clean = None if view.clean is None else thinned(view.clean)
     valid = None if view.valid is None else view.valid[..., ::step, ::step]
     noisy, denoised = thinned(view.noisy), thinned(view.denoised)
-    return replace(view, noisy=noisy, denoised=denoised, clean=clean, valid=valid)
+    methods = {name: thinned(image) for name, image in view.methods.items()}
+    return replace(view, noisy=noisy, denoised=denoised, clean=clean, valid=valid, methods=methods)
 
 
 def _ordinal(number: int) -> str:
@@ -87,7 +94,7 @@ def _ordinal(number: int) -> str:
 
 
 def _quality(view: View, clean: Tensor) -> dict[str, tuple[float, ...]]:
-    images = {"noisy": view.noisy, "denoised": view.denoised}
+    images = {"noisy": view.noisy} | view.by_method
     valid = None if view.valid is None else view.valid[None]
     return {
         name: tuple(measure(image[None], clean[None], valid).item() for measure in (mpsnr, sam))
@@ -95,21 +102,28 @@ def _quality(view: View, clean: Tensor) -> dict[str, tuple[float, ...]]:
     }
 
 
-def draw_scene(scene: str, cases: dict[str, Look]) -> Figure:
-    """A row for each noise case; the maps of all rows have one scale."""
-    first = next(iter(cases.values()))
-    known = "clean" in first.pictures
-    maps = np.abs([look.change for look in cases.values()]).astype(np.float32)
-    limit = max(float(np.percentile(maps, PERCENTILE)), 1e-6)
-    style = {"cmap": "magma" if known else "PuOr", "vmin": 0 if known else -limit, "vmax": limit}
-    columns = [*first.pictures, "error" if known else "removed"]
-    sheet = Sheet(first.change.shape, list(cases), columns, f"{scene} ({first.caption})")
-    for row, look in enumerate(cases.values()):
-        for column, (name, picture) in enumerate(look.pictures.items()):
-            quality = look.quality.get(name)
-            caption = "{:.2f} dB, {:.3f} rad".format(*quality) if quality else ""
-            sheet.picture(row, column, picture, caption)
-        drawn = sheet.picture(row, len(look.pictures), look.change.astype(np.float32), "", **style)
+def largest_change(looks: Sequence[Look]) -> float:
+    """The end of the scale of the maps."""
+    maps = np.concatenate([np.abs(look.change).ravel() for look in looks]).astype(np.float32)
+    return max(float(np.percentile(maps, PERCENTILE)), 1e-6)
+
+
+def draw_scene(title: str, look: Look, limit: float) -> Figure:
+    """The scene by every method, and the map, whose scale ends at ``limit``."""
+    known = "clean" in look.pictures
+    style = {
+        "cmap": ERROR_MAP if known else SIGNED_MAP,
+        "vmin": 0 if known else -limit,
+        "vmax": limit,
+    }
+    columns = [*look.pictures, "error" if known else "removed"]
+    sheet = Sheet(look.change.shape, columns, f"{title} ({look.caption})")
+    for column, (name, picture) in enumerate(look.pictures.items()):
+        quality = look.quality.get(name)
+        caption = "{:.2f} dB, {:.3f} rad".format(*quality) if quality else ""
+        sheet.picture(column, picture, caption)
+    drawn = sheet.picture(len(look.pictures), look.change.astype(np.float32), "", **style)
     what = "mean absolute error" if known else "noisy - denoised, median"
-    sheet.colour_bar(drawn, f"{what} over bands, data scaled to [0, 1]")
+    best = [name for name in look.pictures if name not in ("noisy", "clean")][-1]
+    sheet.colour_bar(drawn, f"{what} of {best} over bands, data scaled to [0, 1]")
     return sheet.figure

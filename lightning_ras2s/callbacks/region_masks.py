@@ -5,21 +5,21 @@ from collections.abc import Sequence
 import lightning as L
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from datamodules.samples import EvaluationItem
 from lightning_ras2s.callbacks.scene_callback import SceneCallback, View
 from lightning_ras2s.pictures.colour import Display
-from lightning_ras2s.pictures.gallery import Gallery
+from lightning_ras2s.pictures.gallery import Gallery, Subject
 from lightning_ras2s.pictures.region_figures import (
-    SOURCES,
-    BySource,
+    RegionKey,
     SceneRegions,
     draw_masks,
     draw_shares,
 )
 
 BANDS = 4  # shown, where none are named
+SOURCES = ("encoded", "embedding")
 
 
 class RegionMasks(SceneCallback):
@@ -64,14 +64,17 @@ class RegionMasks(SceneCallback):
             return None
         images = view.images
         reference = "clean" if "clean" in images else "denoised"
-        cube = images[reference]
+        cube = images["clean"] if "clean" in images else list(images.values())[-1]
         bands = [band for band in self.bands or spread_bands(len(cube)) if 0 <= band < len(cube)]
+        shown = [("encoded", "noisy"), ("embedding", reference)]
+        masks = find_masks(view, network, shown)
         return SceneRegions(
             bands,
-            *find_regions(view.noisy, network, bands),
+            {key: mask[bands].to(torch.uint8).cpu().numpy() for key, mask in masks.items()},
+            {key: _shares(mask, regions_of(network)) for key, mask in masks.items()},
             np.array([Display(cube[[band]], None)(cube[[band]])[..., 0] for band in bands]),
             reference,
-            Display(cube, None)(cube),
+            Display(cube, view.wavelengths, is_reflectance=view.is_reflectance)(cube),
             view.wavelengths,
         )
 
@@ -82,8 +85,8 @@ class RegionMasks(SceneCallback):
             self._tell_outside(item.scene, found)
             if found.bands:
                 show_overlays(name, found, gallery)
-                gallery.picture(name, draw_masks(found, name))
-            gallery.picture(f"{name} shares", draw_shares(found, name))
+                gallery.picture(name, draw_masks(found, name), Subject.of(item))
+            gallery.picture(f"{name} shares", draw_shares(found, name), Subject.of(item, "shares"))
         largest = largest_shares(list(looks.values()))
         gallery.scalars(
             {f"{gallery.prefix}/{kind}_largest_share": share for kind, share in largest.items()}
@@ -109,37 +112,54 @@ def spread_bands(count: int) -> list[int]:
     return [(2 * part + 1) * count // (2 * parts) for part in range(parts)]
 
 
-def find_regions(
-    noisy: torch.Tensor, network: nn.Module, bands: Sequence[int]
-) -> tuple[BySource, BySource]:
-    """Masks [n, H, W] of ``bands`` and shares [r, B] of all bands of a scene [B, H, W]."""
-    masks, shares = {}, {}
-    for source in SOURCES:
-        found = network.region_masks(noisy[None], source=source)  # type: ignore[operator]
-        for kind, (mask,) in ((k, m) for k, m in found._asdict().items() if m is not None):
-            masks[source, kind] = mask[list(bands)].to(torch.uint8).cpu().numpy()
-            counts = [(mask == region).sum((1, 2)) for region in range(regions_of(network))]
-            shares[source, kind] = torch.stack(counts).cpu().numpy() / mask[0].numel()
-    return masks, shares
+def find_masks(
+    view: View, network: nn.Module, shown: Sequence[tuple[str, str]]
+) -> dict[RegionKey, Tensor]:
+    """The regions [B, H, W] that a network makes; empty for a network that makes none.
+
+    Args:
+        view: The scene.
+        network: Any.
+        shown: Sources, encoded or embedding, and inputs: noisy, denoised or clean.
+    """
+    if not regions_of(network):
+        return {}
+    inputs = {"noisy": view.noisy, "denoised": view.best}
+    if view.clean is not None:
+        inputs["clean"] = view.clean
+    found = {}
+    for source, name in shown:
+        cube = inputs[name][None].to(view.noisy)
+        masks = network.region_masks(cube, source=source)  # type: ignore[operator]
+        for kind, mask in masks._asdict().items():
+            if mask is not None:
+                found[RegionKey(source, name, kind)] = mask[0]
+    return found
+
+
+def _shares(mask: Tensor, regions: int) -> np.ndarray:
+    """The share of the pixels [B, H, W] that is in each region, [r, B]."""
+    counts = torch.stack([(mask == region).sum((1, 2)) for region in range(regions)])
+    return counts.cpu().numpy() / mask[0].numel()
 
 
 def show_overlays(name: str, found: SceneRegions, gallery: Gallery) -> None:
     """An image for each band, with its masks; a panel for each source."""
-    for source in SOURCES:
-        masks = {kind: mask for (of, kind), mask in found.masks.items() if of == source}
+    for source, seen in dict.fromkeys(key[:2] for key in found.masks):
+        masks = {key.kind: mask for key, mask in found.masks.items() if key[:2] == (source, seen)}
         gallery.overlays(
-            f"{name} {source}",
+            f"{name} {source} of {seen}",
             found.picture,
             [{kind: mask[n] for kind, mask in masks.items()} for n in range(len(found.bands))],
             [found.name_of(band) for band in found.bands],
-            {region: f"region {region + 1}" for region in range(found.size[0])},
+            {region: f"region {region}" for region in range(found.size[0])},
         )
 
 
 def largest_shares(looks: Sequence[SceneRegions]) -> dict[str, float]:
     """The share of the largest region by kind, of source ``encoded``; mean over bands, scenes."""
-    kinds = [kind for source, kind in looks[0].shares if source == "encoded"]
+    keys = [key for key in looks[0].shares if key.source == "encoded"]
     return {
-        kind: float(np.mean([found.shares["encoded", kind].max(axis=0).mean() for found in looks]))
-        for kind in kinds
+        key.kind: float(np.mean([found.shares[key].max(axis=0).mean() for found in looks]))
+        for key in keys
     }

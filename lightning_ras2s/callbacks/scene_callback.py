@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from datamodules.samples import EvaluationItem
+from lightning_ras2s.evaluation import NOISY
 from lightning_ras2s.pictures.gallery import Gallery
 from lightning_ras2s.runs.best_effort import best_effort, warn_once
 
@@ -28,10 +29,12 @@ class View:
     Attributes:
         item: Dataset, scene and noise case.
         noisy: [B, H, W] on the network's device.
-        denoised: [B, H, W].
+        denoised: [B, H, W], by the network alone.
         clean: [B, H, W]; None where nobody knows it.
         wavelengths: Band centres in nm, [B]; None where unknown.
         valid: Which pixels count, [H, W] or [B, H, W]; None for all.
+        methods: [B, H, W] by every method of the table but the noisy one, the best last.
+        is_reflectance: Whether the scene is known to be reflectance.
     """
 
     item: EvaluationItem
@@ -40,16 +43,28 @@ class View:
     clean: Tensor | None
     wavelengths: np.ndarray | None
     valid: Tensor | None = None
+    methods: dict[str, Tensor] = field(default_factory=dict)
+    is_reflectance: bool = False
 
     @property
     def images(self) -> dict[str, np.ndarray]:
-        """noisy, denoised and, where there is one, clean: [B, H, W] float32."""
-        images = {"noisy": self.noisy, "denoised": self.denoised, "clean": self.clean}
+        """noisy, by each method and, where there is one, clean: [B, H, W] float32."""
+        images = {"noisy": self.noisy, **self.by_method, "clean": self.clean}
         return {
             name: image.detach().float().cpu().numpy()
             for name, image in images.items()
             if image is not None
         }
+
+    @property
+    def by_method(self) -> dict[str, Tensor]:
+        """[B, H, W] by every method, the best last: at least by the network."""
+        return self.methods or {"denoised": self.denoised}
+
+    @property
+    def best(self) -> Tensor:
+        """By the last of them."""
+        return list(self.by_method.values())[-1]
 
 
 class SceneCallback(L.Callback, ABC):
@@ -100,7 +115,7 @@ class SceneCallback(L.Callback, ABC):
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        outputs: Tensor,
+        outputs: dict[str, Tensor],
         batch: dict[str, Any],
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -113,7 +128,7 @@ class SceneCallback(L.Callback, ABC):
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        outputs: Tensor,
+        outputs: dict[str, Tensor],
         batch: dict[str, Any],
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -141,7 +156,7 @@ class SceneCallback(L.Callback, ABC):
         self,
         loader: Any,
         stage: str,
-        denoised: Tensor,
+        outputs: dict[str, Tensor],
         batch: dict[str, Any],
         pl_module: L.LightningModule,
     ) -> None:
@@ -151,7 +166,8 @@ class SceneCallback(L.Callback, ABC):
         indices = batch["index"].tolist()
         if not self._watched[stage].intersection(indices):
             return
-        if denoised.is_cuda:
+        own: str = pl_module.method.label  # type: ignore[union-attr,assignment]
+        if outputs[own].is_cuda:
             torch.cuda.synchronize()  # the network's time is not ours
         start = time.perf_counter()
         for number, index in enumerate(indices):
@@ -159,10 +175,12 @@ class SceneCallback(L.Callback, ABC):
                 view = View(
                     EvaluationItem(*(batch[key][number] for key in ("dataset", "name", "case"))),
                     batch["noisy"][number],
-                    denoised[number],
+                    outputs[own][number],
                     batch["clean"][number] if "clean" in batch else None,
                     _known(batch.get("wavelengths"), number),
                     batch["valid"][number] if "valid" in batch else None,
+                    {name: image[number] for name, image in outputs.items() if name != NOISY},
+                    bool(batch["reflectance"][number]),
                 )
                 seen = self.look(view, pl_module.network)  # type: ignore[arg-type]
                 if seen is not None:

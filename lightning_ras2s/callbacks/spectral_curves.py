@@ -9,7 +9,7 @@ from datamodules.samples import EvaluationItem
 from lightning_ras2s.callbacks.scene_callback import SceneCallback, View
 from lightning_ras2s.pictures.colour import Display
 from lightning_ras2s.pictures.drawing import SpectralAxis
-from lightning_ras2s.pictures.gallery import Gallery
+from lightning_ras2s.pictures.gallery import Gallery, Subject
 from lightning_ras2s.pictures.spectrum_figures import SceneSpectra, draw_spectra
 
 LONGEST_SIDE = 512  # pixels of the scene's picture
@@ -55,8 +55,8 @@ class SpectralCurves(SceneCallback):
         rows, columns = np.array(inside, int).reshape(-1, 2).T
         images = view.images
         step = -(-max(height, width) // LONGEST_SIDE)
-        reference = images.get("clean", images["denoised"])[:, ::step, ::step]
-        display = Display(reference, view.wavelengths)
+        reference = list(images.values())[-1][:, ::step, ::step]
+        display = Display(reference, view.wavelengths, is_reflectance=view.is_reflectance)
         return SceneSpectra(
             {name: image[:, rows, columns].T for name, image in images.items()},
             inside,
@@ -74,7 +74,7 @@ class SpectralCurves(SceneCallback):
             self._tell_outside(item.scene, found)
             if not found.pixels:
                 continue
-            gallery.picture(name, draw_spectra(found, name))
+            gallery.picture(name, draw_spectra(found, name), Subject.of(item))
             axis = SpectralAxis.of(found.spectra["noisy"].shape[1], found.wavelengths)
             for number, (row, column) in enumerate(found.pixels):
                 pixel = f"{name} pixel {row},{column}"

@@ -5,13 +5,16 @@ It listens on 127.0.0.1 alone, and hands out the pages of the runs and nothing e
 
 import argparse
 import errno
+import json
 import math
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache, partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,17 +22,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
-from lightning_ras2s.evaluation import DIGITS, Row, mean
+from lightning_ras2s.evaluation import DIGITS, mean
 from lightning_ras2s.pages.report import write_report
-from lightning_ras2s.pages.template import duration, moment, render
+from lightning_ras2s.pages.template import duration, moment, placeless, render
 from lightning_ras2s.runs.folder import RUNS, RunFolder, find_runs
 
 ADDRESS = "127.0.0.1"
 OURS = (ADDRESS, "localhost")  # under any other name a foreign page has led the browser here
 PORTS = 50  # tried upwards from the one asked for
-METRICS = ("Val PSNR (dB)", "Test PSNR (dB)", "Test SSIM", "Test SAM (rad)")
-COLUMNS = ("Experiment", "Started", "Status", "Duration", *METRICS, "Noise", "Commit")
-NUMBERS = {"Started", "Duration", *METRICS}
+METRICS = {"PSNR (dB)": "psnr_db", "SSIM": "ssim", "SAM (rad)": "sam_rad"}
+NUMBERS = (*METRICS, "Best")  # of the noise case that is chosen
+COLUMNS = (
+    "Experiment", "Kind", "Started", "Status", "Duration", "Data", "Weights", "Changed",
+    "Val PSNR (dB)", *NUMBERS, "Commit",
+)  # fmt: skip
+RIGHT = {"Duration", "Val PSNR (dB)", *METRICS}  # columns of numbers
+BY_NUMBER = {"Started", *RIGHT}  # and what sorts like them
+FIRST = 400  # points of a curve
+QUALITY = ".quality.json"  # beside a file that was denoised
 _writing = threading.Lock()
 
 
@@ -42,72 +52,187 @@ class Cell:
         value: As it sorts; empty cells come last.
     """
 
-    text: str
-    value: str | float
+    text: str = ""
+    value: str | float = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the list.
+
+    Attributes:
+        name: Its place below the folder of the runs; tells it from all others.
+        cells: By column.
+        page: Address of its page.
+        more: Names and addresses of other pages.
+        changed: All that was changed on its command line.
+        cases: By noise case the text of NUMBERS, of its own network and of the best method.
+        curves: Steps and values by name, for comparisons.
+        settings: By the whole key, for comparisons.
+    """
+
+    name: str
+    cells: dict[str, Cell]
+    page: str
+    more: list[tuple[str, str]]
+    changed: str = ""
+    cases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    curves: dict[str, list[list[float]]] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """The name, where the experiment does not tell it already."""
+        known = self.cells["Experiment"].text
+        return "" if known in (self.name, self.name.rpartition("/")[0]) else self.name
 
 
 def write_dashboard(runs: Path) -> str:
-    """The page that lists all runs below a folder, as HTML."""
-    rows = [_row_or_excuse(run, runs) for run in find_runs(runs)]
-    return render("dashboard.html", folder=runs, numbers=NUMBERS, rows=rows)
+    """The page that lists all runs, and all files that were denoised, below a folder, as HTML."""
+    entries = [_entry_or_excuse(run, runs) for run in find_runs(runs)]
+    entries += [entry for path in find_denoised(runs) if (entry := _denoised(path, runs))]
+    entries.sort(key=lambda entry: str(entry.cells["Started"].value), reverse=True)
+    cases = _cases(entries)
+    return render(
+        "dashboard.html",
+        folder=placeless(runs),
+        columns=COLUMNS,
+        right=RIGHT,
+        by_number=BY_NUMBER,
+        entries=entries,
+        cases=cases,
+        data={
+            "numbers": NUMBERS,
+            "runs": {
+                entry.name: {"cases": entry.cases, "curves": entry.curves} for entry in entries
+            },
+            "settings": _differing(entries),
+        },
+    )
 
 
-def _row_or_excuse(run: RunFolder, runs: Path) -> dict[str, Any]:
-    """One broken run must not hide the others."""
-    try:
-        return _row(run.path, runs, run.changed)
-    except (OSError, ValueError, ArithmeticError, LookupError, TypeError) as error:
-        name = run.path.relative_to(runs)
-        said = f"cannot be read: {error}"
-        known = {"Experiment": Cell(str(name), str(name)), "Status": Cell(said, said)}
-        return {
-            "name": name,
-            "place": "",
-            "cells": dict.fromkeys(COLUMNS, Cell("", "")) | known,
-            "report": _link(run.report_file, runs),
-            "inspectors": [],
-        }
+def _cases(entries: Sequence[Entry]) -> list[str]:
+    """The noise cases, that which most runs have first."""
+    counts = Counter(case for entry in entries for case in reversed(entry.cases))
+    return [case for case, _ in counts.most_common()]
 
 
-@cache
-def _row(path: Path, runs: Path, changed: int) -> dict[str, Any]:
-    """One run of the list; kept until a file of the run changes, since its curves can be long."""
-    run = RunFolder(path)
-    place = path.relative_to(runs)
+def _differing(entries: Sequence[Entry]) -> dict[str, dict[str, str]]:
+    """The settings that are not the same in all runs that have them: values by run, by key."""
+    keys = dict.fromkeys(key for entry in entries for key in entry.settings)
+    with_settings = [entry for entry in entries if entry.settings]
     return {
-        "name": place,
-        "place": "" if place.parent == Path(run.experiment) else place,
-        "cells": _cells(run),
-        "report": _link(run.report_file, runs),
-        "inspectors": [(page.stem, _link(page, runs)) for page in run.inspectors],
+        key: {entry.name: entry.settings[key] for entry in with_settings if key in entry.settings}
+        for key in keys
+        if len({entry.settings.get(key) for entry in with_settings}) > 1
     }
 
 
-def _cells(run: RunFolder) -> dict[str, Cell]:
-    ours = [row for row in run.scenes if row["method"] == run.method]
-    cases = ", ".join(dict.fromkeys(str(row["noise_case"]) for row in ours))
-    started, seconds = run.started, run.seconds
-    cells = (
-        Cell(run.experiment, run.experiment),
-        Cell(moment(started), started.timestamp() if started else ""),
-        Cell(run.status, run.status),
-        Cell(duration(seconds), "" if seconds is None else seconds),
-        _metric(run.best_validation.get("val/psnr_db", math.nan), "psnr_db"),
-        _mean(ours, "psnr_db"),
-        _mean(ours, "ssim"),
-        _mean(ours, "sam_rad"),
-        Cell(cases, cases),
-        Cell(run.commit[:7], run.commit),
+def _entry_or_excuse(run: RunFolder, runs: Path) -> Entry:
+    """One broken run must not hide the others."""
+    try:
+        return _entry(run.path, runs, run.changed, run.status)
+    except (OSError, ValueError, ArithmeticError, LookupError, TypeError) as error:
+        name = run.path.relative_to(runs).as_posix()
+        said = f"cannot be read: {error}"
+        known = {"Experiment": Cell(name, name), "Status": Cell(said, said)}
+        return Entry(name, dict.fromkeys(COLUMNS, Cell()) | known, _link(run.report_file, runs), [])
+
+
+@cache
+def _entry(path: Path, runs: Path, changed: int, status: str) -> Entry:
+    """One run of the list; kept until a file of the run changes, since its curves can be long."""
+    run = RunFolder(path)
+    return Entry(
+        path.relative_to(runs).as_posix(),
+        _cells(run, status),
+        _link(run.report_file, runs),
+        [(page.stem, _link(page, runs)) for page in run.inspectors],
+        "\n".join(run.changes),
+        _numbers(run),
+        _curves(run),
+        dict(_flat(run.settings)),
     )
-    return dict(zip(COLUMNS, cells, strict=True))
 
 
-def _mean(rows: Sequence[Row], metric: str) -> Cell:
-    return _metric(mean(rows, metric) if rows else math.nan, metric)
+def _cells(run: RunFolder, status: str) -> dict[str, Cell]:
+    data = run.record.get("data")
+    name = str(data.get("name", "")) if isinstance(data, dict) else ""
+    started, seconds, changes = run.started, run.seconds, run.changes
+    few = ", ".join(changes[:2]) + (f", and {len(changes) - 2} more" if len(changes) > 2 else "")
+    texts = {"Experiment": run.experiment, "Kind": run.kind, "Status": status, "Data": name}
+    texts |= {"Weights": run.weights_used, "Changed": placeless(few)}
+    return dict.fromkeys(COLUMNS, Cell()) | {
+        **{column: Cell(text, text) for column, text in texts.items()},
+        "Started": Cell(moment(started), started.timestamp() if started else ""),
+        "Duration": Cell(duration(seconds), "" if seconds is None else seconds),
+        "Val PSNR (dB)": _metric(run.best_validation.get("val/psnr_db", math.nan), "psnr_db"),
+        "Commit": Cell(run.commit[:7], run.commit),
+    }
+
+
+def _numbers(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """By noise case, of the run's own network: means over scenes; and the best method by PSNR."""
+    found = {}
+    for case in dict.fromkeys(str(row["noise_case"]) for row in run.scenes):
+        rows = [row for row in run.scenes if row["noise_case"] == case]
+        ours = [row for row in rows if row["method"] == run.method] or rows
+        methods = dict.fromkeys(str(row["method"]) for row in rows)
+        by_method = {m: mean([r for r in rows if r["method"] == m], "psnr_db") for m in methods}
+        best = max(by_method, key=lambda m: -math.inf if math.isnan(by_method[m]) else by_method[m])
+        cells = {title: _metric(mean(ours, metric), metric) for title, metric in METRICS.items()}
+        found[case] = {title: [cell.text, cell.value] for title, cell in cells.items()}
+        found[case]["Best"] = [f"{best} {by_method[best]:.2f} dB", by_method[best]]
+    return found
+
+
+def _curves(run: RunFolder) -> dict[str, list[list[float]]]:
+    """Steps and values of the validation and of the loss, a few hundred of them."""
+    found = {}
+    for name in ("val/psnr_db", "train/loss"):
+        rows = [row for row in run.metrics if math.isfinite(row.get(name, math.nan))]
+        rows = rows[:: -(-len(rows) // FIRST) or 1]
+        if rows:
+            found[name] = [[row.get("step", math.nan) for row in rows], [row[name] for row in rows]]
+    return found
+
+
+def _flat(settings: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Settings by their whole keys, as text."""
+    if isinstance(settings, dict) and settings:
+        for key, value in settings.items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, placeless(settings)
+
+
+def find_denoised(runs: Path) -> list[Path]:
+    """The records of files that were denoised below a folder."""
+    return [path for path in runs.rglob(f"*{QUALITY}") if path.is_file()]
+
+
+def _denoised(path: Path, runs: Path) -> Entry | None:
+    """A file that was denoised, and its page."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        method = record.get("method") or {}
+        name = path.relative_to(runs).as_posix().removesuffix(QUALITY)
+        time = datetime.fromtimestamp(path.stat().st_mtime)
+        scene, label = str(record["scene"]), str(method.get("label", ""))
+        weights = str(method.get("weights") or "")
+        trust = f"trust: {record['trust']}"
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+    texts = {"Experiment": name.rpartition("/")[2], "Kind": "denoising", "Status": "finished"}
+    texts |= {"Data": scene, "Weights": Path(weights).name or label, "Changed": trust}
+    cells = {column: Cell(text, text) for column, text in texts.items()}
+    cells["Started"] = Cell(moment(time), time.timestamp())
+    page = path.with_name(path.name.removesuffix(".json") + ".html")
+    return Entry(name, dict.fromkeys(COLUMNS, Cell()) | cells, _link(page, runs), [], label)
 
 
 def _metric(value: float, metric: str) -> Cell:
-    return Cell("", "") if math.isnan(value) else Cell(f"{value:.{DIGITS[metric]}f}", value)
+    return Cell() if math.isnan(value) else Cell(f"{value:.{DIGITS[metric]}f}", value)
 
 
 def _address(page: Path, runs: Path) -> str:
@@ -162,6 +287,10 @@ class Handler(BaseHTTPRequestHandler):
             for inspector in run.inspectors:
                 if address == _address(inspector, self.runs):
                     return inspector.read_bytes()
+        for record in find_denoised(self.runs):
+            page = record.with_name(record.name.removesuffix(".json") + ".html")
+            if address == _address(page, self.runs) and page.is_file():
+                return page.read_bytes()
         return None
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -5,51 +5,27 @@ the curves, and what was run. Whatever the run has not left is left out.
 """
 
 import argparse
-import base64
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from PIL import Image
-
 from datamodules.atomic_write import atomic_write
-from lightning_ras2s.pages.curves import curves
-from lightning_ras2s.pages.result_tables import datasets
+from lightning_ras2s.pages.curves import charts
+from lightning_ras2s.pages.figures import stages
+from lightning_ras2s.pages.packed import Blobs
+from lightning_ras2s.pages.result_tables import datasets, means_csv, means_latex
 from lightning_ras2s.pages.template import render
 from lightning_ras2s.runs.folder import INSPECTOR, RECORDS, RESULTS, RUNS, RunFolder, find_runs
 
 LAST = "last"
-STAGES = {"test": "Test scenes", "val": "Validation scenes"}
-TOPICS = {
-    "scenes": "Scenes",
-    "spectra": "Spectra",
-    "regions": "Regions",
-    "bandwise": "Band by band",
-}
 
 
 class ReportError(ValueError):
     """There is no run where one was asked for, told in one line."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG file inside the page.
-
-    Attributes:
-        name: The scene and noise case, by its file's name.
-        source: A data URL.
-        width: In pixels.
-        height: In pixels.
-    """
-
-    name: str
-    source: str
-    width: int
-    height: int
 
 
 def write_report(run: Path) -> Path:
@@ -70,45 +46,54 @@ def write_report(run: Path) -> Path:
 
 def render_report(run: RunFolder) -> str:
     """The page as HTML."""
+    blobs, found = Blobs(), datasets(run.means, run.scenes, run.method, run.config)
+    cases = dict.fromkeys(case.name for dataset in found for case in dataset.cases)
+    figures, curves = stages(run.pictures, list(cases), blobs), charts(run.metrics)
+    data = {
+        "name": run.experiment,
+        "stages": [asdict(stage) for stage in figures],
+        "charts": curves,
+        "files": {"csv": means_csv(run.means), "tex": means_latex(found)} if found else {},
+    }
     return render(
         "report.html",
         run=run,
         record=run.record,
-        datasets=datasets(run.means, run.scenes, run.method, run.config),
-        stages=stages(run.pictures),
+        datasets=found,
+        story=story(run),
+        stages=figures,
         inspectors=[
             (path.stem, f"{INSPECTOR}/{quote(os.fsencode(path.name))}") for path in run.inspectors
         ],
-        curves=curves(run.metrics),
+        charts=curves,
+        data=data,
+        blobs=blobs.texts,
     )
 
 
-def stages(paths: Sequence[Path]) -> dict[str, dict[str, list[Picture]]]:
-    """The pictures by the titles of their stage and topic; the test's first."""
-    found: dict[str, dict[str, list[Picture]]] = {}
-    parts = [(path.parent.name, *path.stem.partition("_")[::2], path) for path in paths]
-    for stage, topic, name, path in sorted(
-        parts, key=lambda part: (_place(part[0], STAGES), _place(part[1], TOPICS), part[2])
-    ):
-        picture = _picture(path, name)
-        if picture is not None:
-            topics = found.setdefault(STAGES.get(stage, stage), {})
-            topics.setdefault(TOPICS.get(topic, topic), []).append(picture)
-    return found
+def story(run: RunFolder) -> list[tuple[str, str]]:
+    """What was trained on, tested on, and with which weights: titles and sentences."""
+    data, told = run.record.get("data"), []
+    data = data if isinstance(data, dict) else {}
+    name = str(data.get("name", ""))
+    if run.kind in ("training", "sweep") and name:
+        told.append(("Trained on", _scenes(name, data.get("train_scenes"))))
+    if run.means:
+        tested = dict.fromkeys(str(row["dataset"]) for row in run.means)
+        cases = ", ".join(dict.fromkeys(str(row["noise_case"]) for row in run.means))
+        count = len({(row["dataset"], row["scene"]) for row in run.scenes})
+        told.append(("Tested on", f"{_scenes(', '.join(tested), count)}, under {cases} noise"))
+    elif data.get("test_scenes"):
+        told.append(("Tested on", _scenes(name, data["test_scenes"])))
+    if run.weights_used:
+        told.append(("Weights", run.weights_used))
+    return told
 
 
-def _place(key: str, known: Mapping[str, str]) -> int:
-    return [*known, key].index(key)
-
-
-def _picture(path: Path, name: str) -> Picture | None:
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-        content = base64.b64encode(path.read_bytes()).decode("ascii")
-    except OSError:  # gone or broken
-        return None
-    return Picture(name, f"data:image/png;base64,{content}", width, height)
+def _scenes(name: str, count: Any) -> str:
+    if not isinstance(count, int):
+        return name
+    return f"{name}: {count} scene{'s' if count > 1 else ''}"
 
 
 def checked(run: Path) -> RunFolder:

@@ -5,7 +5,9 @@ Denoising", ECCV 2024; ``paper_results.csv`` holds the numbers of its tables.
 """
 
 import csv
+import io
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from lightning_ras2s.evaluation import DIGITS, Row
+from lightning_ras2s.evaluation import COLUMNS, DIGITS, HEADERS, Row
+from lightning_ras2s.metrics import METRICS
 
 PAPER_CLASSES = {  # and the names of their datasets
     "CAVE": "cave",
@@ -177,6 +180,48 @@ def _paper() -> list[Row]:
         dict(row) | {metric: float(row[metric]) for metric in PAPER_METRICS}
         for row in csv.DictReader(text.splitlines())
     ]
+
+
+def means_csv(means: Sequence[Row]) -> str:
+    """The means of an evaluation, as in ``evaluation.csv``."""
+    text = io.StringIO()
+    columns = [name for name in COLUMNS if name != "scene"]
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(means)
+    return text.getvalue()
+
+
+def means_latex(found: Sequence[Dataset]) -> str:
+    r"""A ``table`` a dataset, for ``booktabs``; the best values are bold."""
+    parts = [r"% \usepackage{booktabs}"]
+    for dataset in found:
+        heads = " & ".join(_escaped(HEADERS[metric]) for metric in METRICS)
+        parts += [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_escaped(dataset.name)}: means over {dataset.scenes} test scene(s).}}",
+            r"\begin{tabular}{llrrrr}",
+            r"\toprule",
+            rf"Noise & Method & {heads} \\",
+        ]
+        for case in dataset.cases:
+            parts.append(r"\midrule")
+            for place, row in enumerate(case.rows):
+                cells = [
+                    rf"\textbf{{{number(row, m)}}}" if case.is_best(row, m) else number(row, m)
+                    for m in METRICS
+                ]
+                name = _escaped(case.name) if place == 0 else ""
+                method = _escaped(str(row["method"]))
+                parts.append(rf"{name} & {method} & {' & '.join(cells)} \\")
+        parts += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    return "\n".join(parts)
+
+
+def _escaped(text: str) -> str:
+    """Text that LaTeX reads as such."""
+    return re.sub(r"[&%$#_{}]", r"\\\g<0>", text.replace("\\", "/"))
 
 
 def number(row: Row, metric: str) -> str:

@@ -1,12 +1,22 @@
 """What the web pages share: templates that escape all that they are given, and how values read."""
 
 import math
+import re
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from lightning_ras2s.evaluation import HEADERS
 from lightning_ras2s.pages.result_tables import number
+
+_PART = r"[^\s'\"=,;:<>(){}\[\]/\\|]+"
+PATH = re.compile(
+    rf"(?<![\w.:/~%\\-])(?:file://)?(?:~|\.\.)?(?:/{_PART})+/({_PART})?"  # of at least two names
+    rf"|(?<![\w])[A-Za-z]:\\(?:{_PART}\\)*({_PART})?"
+)
+SECRET = re.compile(
+    r"(?i)([\w-]*(?:api_?key|token|secret|password)[\w-]*)([\"']?\s*[=:]\s*[\"']?)[^\s\"',]{6,}"
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -33,11 +43,13 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # orders are meant
     environment.filters |= {
         "duration": duration,
         "moment": moment,
         "words": words,
         "digits": digits,
+        "placeless": placeless,
     }
     environment.globals |= {"number": number, "HEADERS": HEADERS}
     return environment
@@ -67,6 +79,15 @@ def digits(value: float) -> str:
 def moment(time: datetime | None) -> str:
     """2026-11-22 17:26."""
     return time.strftime("%Y-%m-%d %H:%M") if time else ""
+
+
+def placeless(text: Any) -> str:
+    """Without what is of this machine and user alone: folders, and values of keys.
+
+    A path keeps its last name, behind ``.../``.
+    """
+    said = PATH.sub(lambda found: f".../{found[1] or found[2] or ''}", str(text))
+    return SECRET.sub(r"\1\2***", said)
 
 
 def words(key: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a hyperspectral cube looks like: true colour as the eye sees it, or three of its bands."""
+"""What a hyperspectral cube looks like: its colours as the eye sees them, or three of its bands."""
 
 import numpy as np
 
@@ -15,6 +15,7 @@ LOBES = (
     ((1.217, 437.0, 11.8, 36.0), (0.681, 459.0, 26.0, 13.8)),
 )
 PRIMARY_RANGES = ((600, 660), (520, 570), (440, 490))  # nm; true colour needs a band in each
+MOST_BALANCED = 3  # times that a channel is made brighter than the strongest
 FALSE_COLOUR = (5 / 6, 1 / 2, 1 / 6)  # places in the spectrum shown as red, green and blue
 
 
@@ -54,19 +55,30 @@ def has_true_colour(wavelengths: np.ndarray | None) -> bool:
 class Display:
     """Turns cubes of one scene into pictures that can be compared: all get the same stretch.
 
+    Of reflectance, the colours are true: red, green and blue have one stretch. Radiance also has
+    the colours of the light and of the air; each of the three is stretched by itself, so that what
+    is dark in all is black and what is bright in all is white, and it is called radiance colour.
+
     Args:
         reference: [B, H, W], the cube that the stretch is fitted to: its 1st and 99th percentiles.
-        wavelengths: Band centres in nm, [B]. True colour needs some in red, green and blue; without
+        wavelengths: Band centres in nm, [B]. Colour needs some in red, green and blue; without
             them three bands are shown, the longest waves in red, and of fewer than three bands one.
+        is_reflectance: Whether the cube is known to be reflectance.
     """
 
-    def __init__(self, reference: np.ndarray, wavelengths: np.ndarray | None) -> None:
+    def __init__(
+        self,
+        reference: np.ndarray,
+        wavelengths: np.ndarray | None,
+        *,
+        is_reflectance: bool = False,
+    ) -> None:
         bands = len(reference)
         self.true_colour = has_true_colour(wavelengths)
         if self.true_colour:
             assert wavelengths is not None
             self.weights = true_colour_weights(np.asarray(wavelengths, np.float64))
-            self.caption = "true colour"
+            self.caption = "true colour" if is_reflectance else "radiance colour"
         else:
             places = FALSE_COLOUR if bands >= 3 else (0.5,) * 3
             order = np.arange(bands) if wavelengths is None else np.argsort(wavelengths)
@@ -74,10 +86,15 @@ class Display:
             self.weights = np.eye(bands)[chosen]
             shown = ", ".join(map(str, dict.fromkeys(chosen)))
             self.caption = f"bands {shown}" if bands >= 3 else f"band {shown}"
-        channels = np.nan_to_num(self._channels(reference), posinf=0, neginf=0)
-        self.low, self.high = np.percentile(channels, (1, 99), axis=(1, 2), keepdims=True)
-        if self.true_colour:  # one stretch for all three keeps the hues
-            self.low, self.high = self.low.min(), self.high.max()
+        channels = self._channels(reference)
+        known = channels[:, np.isfinite(channels).all(0)] if channels.size else channels
+        known = known if known.size else np.zeros((3, 1))
+        self.low, self.high = np.percentile(known, (1, 99), axis=1)[..., None, None]
+        if self.true_colour and is_reflectance:  # one stretch for all three keeps the hues
+            self.low[...], self.high[...] = self.low.min(), self.high.max()
+        elif self.true_colour:  # a channel that the scene hardly has stays weak
+            span = self.high - self.low
+            self.high = self.low + np.maximum(span, span.max() / MOST_BALANCED)
 
     def __call__(self, cube: np.ndarray) -> np.ndarray:
         """A picture, [B, H, W] -> [H, W, 3] uint8."""

@@ -1,25 +1,59 @@
 """Where pictures go: PNG files in the run's folder, and every logger that can show them."""
 
+import csv
 import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
+import matplotlib as mpl
 import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from datamodules.atomic_write import atomic_write
+from datamodules.samples import EvaluationItem
 from lightning_ras2s.runs.best_effort import best_effort, warn_once
 from lightning_ras2s.runs.loggers import wandb_loggers
 
 DPI = 100
 LONGEST_NAME = 150  # characters
+VECTOR: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+SAME_BYTES: Any = {
+    "svg.hashsalt": "",
+    "pdf.fonttype": 42,
+}  # of the same figure; text that can be edited
+
+
+class Subject(NamedTuple):
+    """What a picture is of; the PNG keeps it in its text.
+
+    Attributes:
+        scene: Its name.
+        noise_case: The noise that it has.
+        topic: By default that of the gallery.
+    """
+
+    scene: str
+    noise_case: str
+    topic: str = ""
+
+    @classmethod
+    def of(cls, item: EvaluationItem, topic: str = "") -> "Subject":
+        """A scene of an evaluation."""
+        return cls(item.scene, item.noise_case, topic)
+
+    @classmethod
+    def read(cls, image: Image.Image) -> "Subject | None":
+        """What a PNG says of itself; None of one of another origin."""
+        said = getattr(image, "text", {})
+        return cls(*(said[f] for f in cls._fields)) if set(cls._fields) <= set(said) else None
 
 
 class Gallery:
@@ -27,7 +61,8 @@ class Gallery:
 
     A picture named ``jelly mixture`` of topic ``spectra`` and stage ``val`` is
     ``<folder>/val/spectra_jelly-mixture.png``, overwritten at each showing, and has the key
-    ``spectra/val/jelly mixture`` in the loggers, which keep every showing.
+    ``spectra/val/jelly mixture`` in the loggers, which keep every showing. Those of a test are also
+    kept in vector form, for papers.
 
     Args:
         trainer: Its loggers are used, those of W&B and TensorBoard; ``global_step`` is the step.
@@ -41,6 +76,7 @@ class Gallery:
         self.wandb_loggers = wandb_loggers(trainer.loggers)
         self.step = trainer.global_step
         self.folder = folder / stage
+        self.is_final = stage == "test"
         self.prefix, self.topic = f"{topic}/{stage}", topic
 
     def tell_where_pictures_are(self) -> None:
@@ -53,13 +89,18 @@ class Gallery:
                 f"they are in {self.folder.parent} only"
             )
 
-    def picture(self, name: str, content: Figure | Image.Image) -> None:
-        """Shows a figure or an image, and keeps it as PNG."""
+    def picture(self, name: str, figure: Figure, subject: Subject) -> None:
+        """Shows a figure, and keeps it as PNG; that of a test as SVG and PDF, too."""
         self.tell_where_pictures_are()
-        image = content if isinstance(content, Image.Image) else _drawn(content)
+        image = _drawn(figure)
         path = self.folder / f"{self.topic}_{safe_name(name)}.png"
         with atomic_write(path) as aside:
-            image.save(aside, "png")
+            image.save(
+                aside, "png", pnginfo=_text(subject._replace(topic=subject.topic or self.topic))
+            )
+        for ending, metadata in VECTOR.items() if self.is_final else ():
+            with atomic_write(path.with_suffix(ending)) as aside, mpl.rc_context(SAME_BYTES):
+                figure.savefig(aside, format=ending[1:], metadata=metadata)
         self._to_wandb(name, lambda wandb: wandb.Image(image))
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
@@ -127,8 +168,11 @@ class Gallery:
         )
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Shows a table, in W&B alone; a number that is not finite is an empty cell."""
+        """Shows a table in W&B, and keeps it as CSV; a number that is not finite is empty."""
         data = [[None if _has_no_json(cell) else cell for cell in row] for row in rows]
+        path = self.folder / f"{self.topic}_{safe_name(name)}.csv"
+        with atomic_write(path) as aside, aside.open("w", newline="") as file:
+            csv.writer(file).writerows([columns, *data])
         self._to_wandb(name, lambda wandb: wandb.Table(columns=list(columns), data=data))
 
     def page(self, name: str, path: Path) -> None:
@@ -162,6 +206,13 @@ def safe_name(name: str) -> str:
 
 def _has_no_json(cell: Any) -> bool:
     return isinstance(cell, float) and not math.isfinite(cell)
+
+
+def _text(subject: Subject) -> PngInfo:
+    info = PngInfo()
+    for name, value in subject._asdict().items():
+        info.add_itxt(name, value)
+    return info
 
 
 def _drawn(figure: Figure) -> Image.Image:

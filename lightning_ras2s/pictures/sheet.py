@@ -1,4 +1,4 @@
-"""A grid of pictures on one figure, laid out in pixels: matplotlib's own layouts are slow."""
+"""A row of pictures on one figure, laid out in pixels: matplotlib's own layouts are slow."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,42 +17,36 @@ LETTER = 8  # pixels, at most
 
 
 class Sheet:
-    """Equal pictures in named rows and columns.
+    """Equal pictures in named columns.
 
     Args:
         shape: Height and width of all pictures; small ones are enlarged by a whole number.
-        rows: Their names, at the left.
         columns: Their names, at the top.
         title: Over all.
     """
 
-    def __init__(
-        self, shape: tuple[int, ...], rows: Sequence[str], columns: Sequence[str], title: str
-    ) -> None:
+    def __init__(self, shape: tuple[int, ...], columns: Sequence[str], title: str) -> None:
         zoom = max(1, SIDE // max(shape))
         self.height, self.width = shape[0] * zoom, shape[1] * zoom
-        self.left = 2 * GAP + LETTER * max(map(len, rows))
         self.pitch = max(self.width, NARROWEST) + GAP
         self.size = (
-            max(self.left + len(columns) * self.pitch, 2 * GAP + LETTER * len(title)),
-            TOP + len(rows) * (self.height + BELOW) + BOTTOM,
+            max(GAP + len(columns) * self.pitch, 2 * GAP + LETTER * len(title)),
+            TOP + self.height + BELOW + BOTTOM,
         )
         self.figure = Figure((self.size[0] / DPI, self.size[1] / DPI), dpi=DPI)
         self._write(GAP, 20, title, 10)
         for number, name in enumerate(columns):
             self._write(self._middle(number), TOP - 12, name, 9, ha="center")
-        for number, name in enumerate(rows):
-            self._write(GAP, self._top(number) + self.height / 2, name, 9)
 
     def picture(
-        self, row: int, column: int, content: np.ndarray, caption: str = "", **style: Any
+        self, column: int, content: np.ndarray, caption: str = "", **style: Any
     ) -> AxesImage:
         """Puts a picture, [H, W, 3] uint8, or a map, [H, W], in its place, a caption below it."""
-        left, top = self._middle(column) - self.width / 2, self._top(row)
-        axes = self._axes(left, top, self.width, self.height)
+        left = self._middle(column) - self.width / 2
+        axes = self._axes(left, TOP, self.width, self.height)
         axes.set_axis_off()
-        self._write(self._middle(column), top + self.height + 11, caption, 8, ha="center")
-        return axes.imshow(content, aspect="auto", interpolation="nearest", **style)
+        self._write(self._middle(column), TOP + self.height + 11, caption, 8, ha="center")
+        return axes.imshow(content, aspect="auto", interpolation="none", **style)
 
     def colour_bar(self, drawn: AxesImage, title: str) -> None:
         """Puts the scale of a map at the right, below the last column."""
@@ -72,10 +66,7 @@ class Sheet:
         self._write(right, self.size[1] - 16, title, 8, ha="right")
 
     def _middle(self, column: int) -> float:
-        return self.left + column * self.pitch + (self.pitch - GAP) / 2
-
-    def _top(self, row: int) -> int:
-        return TOP + row * (self.height + BELOW)
+        return GAP + column * self.pitch + (self.pitch - GAP) / 2
 
     def _axes(self, left: float, top: float, width: float, height: float) -> Axes:
         across, down = self.size

@@ -8,20 +8,15 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from lightning_ras2s.pictures.drawing import (
-    COLOURS,
     FONT,
     Margins,
     SpectralAxis,
+    line_styles,
     panels,
     show_image,
     write_title,
 )
 
-STYLES = {  # in the order of drawing: what coincides with the clean spectrum is seen on it
-    "noisy": {"color": COLOURS["noisy"], "linewidth": 0.8},
-    "clean": {"color": COLOURS["clean"], "linewidth": 2.0},
-    "denoised": {"color": COLOURS["denoised"], "linewidth": 1.1},
-}
 OUTLINE: list[AbstractPathEffect] = [withStroke(linewidth=2.5, foreground="black")]
 
 
@@ -29,7 +24,7 @@ class SceneSpectra(NamedTuple):
     """Spectra of some pixels of a scene, and a picture to mark them in.
 
     Attributes:
-        spectra: [P, B] by image: noisy, denoised and, where there is one, clean.
+        spectra: [P, B] by image: noisy, by each method and, where there is one, clean.
         pixels: Their rows and columns, P.
         outside: The user's pixels that the scene does not have.
         shape: H and W of the scene.
@@ -96,16 +91,15 @@ def _draw_scene(axis: Axes, found: SceneSpectra) -> None:
 
 def _draw_panels(axes: np.ndarray, found: SceneSpectra) -> None:
     spectral = SpectralAxis.of(found.spectra["noisy"].shape[1], found.wavelengths)
-    limits = value_limits(found.spectra)
+    limits, styles = value_limits(found.spectra), line_styles(list(found.spectra))
     marker = "o" if len(spectral.values) == 1 else ""
     for number, axis in enumerate(axes.flat):
         if number >= len(found.pixels):
             axis.set_axis_off()
             continue
-        for name, style in STYLES.items():
-            if name in found.spectra:
-                spectrum = found.spectra[name][number, spectral.order]
-                axis.plot(spectral.values, spectrum, label=name, marker=marker, **style)
+        for name in _in_order(list(found.spectra)):
+            line = spectral.broken(found.spectra[name][number, spectral.order])
+            axis.plot(*line, label=name, marker=marker, **styles[name])
         row, column = found.pixels[number]
         axis.set_title(f"{number + 1}: row {row}, column {column}", fontsize=FONT)
         axis.set_ylim(limits)
@@ -117,12 +111,18 @@ def _draw_panels(axes: np.ndarray, found: SceneSpectra) -> None:
         spectral.label(axis, title=number + axes.shape[1] >= len(found.pixels))
 
 
+def _in_order(names: list[str]) -> list[str]:
+    """As they are drawn: what coincides with the clean spectrum is seen on it."""
+    return sorted(names, key=lambda name: {"noisy": 0, "clean": 1}.get(name, 2))
+
+
 def value_limits(spectra: dict[str, np.ndarray]) -> tuple[float, float]:
     """From the lowest to the highest that matters, with some room; noise may leave the panel.
 
     All clean values matter, and of the denoised ones those that are no outliers.
     """
-    denoised = spectra["denoised"][np.isfinite(spectra["denoised"])]
+    best = [values for name, values in spectra.items() if name not in ("noisy", "clean")][-1]
+    denoised = best[np.isfinite(best)]
     shown = [np.percentile(denoised, (1, 99), method="nearest")] if denoised.size else []
     shown += [spectra["clean"].ravel()] if "clean" in spectra else []
     values = np.concatenate(shown) if shown else np.array([0.0, 1.0])

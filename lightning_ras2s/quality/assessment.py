@@ -47,6 +47,7 @@ class Subject:
         strength: Share of what it takes that is taken.
         error: Predicted standard error of each band, [B]; None if it is not known.
         standard_error: The same of some rows and columns, [B, h, w].
+        is_reflectance: Whether its file says that it is reflectance.
         notes: What was guessed or left out.
     """
 
@@ -63,6 +64,7 @@ class Subject:
     strength: float = 1.0
     error: np.ndarray | None = None
     standard_error: Callable[[slice, slice], np.ndarray] | None = None
+    is_reflectance: bool = False
     notes: list[str] = field(default_factory=list)
 
 

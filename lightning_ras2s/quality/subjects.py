@@ -89,6 +89,7 @@ def _facts(source: Source, scene: PreparedScene) -> dict[str, Any]:
         "wavelengths": None if wavelengths is None else np.asarray(wavelengths)[scene.used],
         "low": scene.range.low + scene.base,
         "size": scene.range.high - scene.range.low,
+        "is_reflectance": source.file.is_reflectance,
         "notes": [*source.notes, *scene.notes],
     }
 

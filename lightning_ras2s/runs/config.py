@@ -9,7 +9,7 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from datamodules.atomic_write import atomic_write
-from lightning_ras2s.runs import record
+from lightning_ras2s.runs import alive, record
 from lightning_ras2s.runs.best_effort import best_effort
 from lightning_ras2s.runs.loggers import wandb_loggers
 from lightning_ras2s.runs.start import Start
@@ -67,6 +67,8 @@ class SaveRunConfig(SaveConfigCallback):
             }
         with atomic_write(start.run.config_file) as aside:  # a kill leaves no half of it
             aside.write_text(yaml.safe_dump(config, sort_keys=False))
+        with best_effort(f"{start.run.path}: if it is killed, nobody sees it"):
+            alive.hold(start.run.config_file)
         facts = record.start(start.run, start.experiment, start.command, trainer, going_on)
         if stage == "fit":
             record.note_latest(start.run)

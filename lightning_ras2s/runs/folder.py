@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,9 +16,13 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lightning_ras2s.evaluation import MEAN, Row
 from lightning_ras2s.metrics import METRICS
+from lightning_ras2s.runs.alive import is_held
 
+FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 RUNS = Path("runs")  # holds a folder for each experiment
 
 CONFIG, RECORD = "config.yaml", "run.json"  # either makes a folder a run
@@ -25,6 +30,7 @@ METRICS_FILE, EVALUATION, REPORT = "metrics.csv", "evaluation.csv", "report.html
 TRACEBACK = "traceback.txt"
 CHECKPOINTS, PICTURES, INSPECTOR = "checkpoints", "pictures", "inspector"
 DENOISED, WANDB = "denoised", "wandb"
+SWEEPS = "sweeps"  # below RUNS
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 RECORDS = (RECORD, CONFIG)
@@ -164,8 +170,12 @@ class RunFolder:
 
     @property
     def status(self) -> str:
-        """running, finished, stopped or failed; empty for a run that kept no record."""
-        return str(self.record.get("status") or "")
+        """running, finished, stopped, failed or, of one that was killed, dead.
+
+        Empty for a run that kept no record.
+        """
+        status = str(self.record.get("status") or "")
+        return "dead" if status == "running" and not is_held(self.config_file) else status
 
     @property
     def started(self) -> datetime | None:
@@ -184,6 +194,55 @@ class RunFolder:
         if started is None or finished is None:
             return None
         return finished.timestamp() - started.timestamp()
+
+    @property
+    def changes(self) -> list[str]:
+        """The options that were given on the command line, such as ``model.regions=5``."""
+        try:
+            words = shlex.split(str(self.record.get("command") or ""))
+        except ValueError:
+            return []
+        options = [word.removeprefix("--") for word in words if word.startswith("--")]
+        hidden = ("run_dir=", "weights=", "config=", "resume=", "model.network.path=")
+        return [option for option in options if "=" in option and not option.startswith(hidden)]
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What ``config.yaml`` says, as plain values; empty if it cannot be read."""
+        with suppress(yaml.YAMLError, RecursionError):
+            settings = yaml.load(self.config, Loader=FAST)
+            return settings if isinstance(settings, dict) else {}
+        return {}
+
+    @property
+    def weights_used(self) -> str:
+        """Whose weights were tested: the package's, a checkpoint's, or those trained here."""
+        path = self.settings.get("ckpt_path")
+        with suppress(KeyError, TypeError):
+            path = path or self.settings["model"]["network"]["init_args"]["path"]
+        if isinstance(path, str) and path:
+            parts = Path(path).parts
+            return "/".join(parts[-4:]) if len(parts) > 1 else f"{path} (of the package)"
+        return f"{self.weights.name} of this run" if self.weights else ""
+
+    @property
+    def name(self) -> str:
+        """Its place below the folder of all runs, as far as its path tells."""
+        parts = self.path.absolute().parts
+        after = [place for place, part in enumerate(parts) if part == RUNS.name]
+        return "/".join(parts[after[-1] + 1 :] if after else parts[-2:])
+
+    @property
+    def kind(self) -> str:
+        """training, evaluation, sweep or denoising (of scenes that nobody knows clean)."""
+        words = str(self.record.get("command") or "").split()
+        if SWEEPS in self.path.parts:
+            return "sweep"
+        if "fit" in words:
+            return "training"
+        if (self.path / DENOISED).is_dir() and not self.evaluation:
+            return "denoising"
+        return "evaluation" if {"test", "validate"} & set(words) else ""
 
     @property
     def commit(self) -> str:

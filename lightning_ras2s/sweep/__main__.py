@@ -11,7 +11,7 @@ from rich.console import Console
 from lightning_ras2s.runs.account import has_account
 from lightning_ras2s.runs.errors import UserError
 from lightning_ras2s.runs.experiment_files import find
-from lightning_ras2s.runs.folder import CONFIG, RUNS
+from lightning_ras2s.runs.folder import CONFIG, RUNS, SWEEPS
 from lightning_ras2s.sweep import on_wandb
 from lightning_ras2s.sweep.definition import (
     EXPERIMENT,
@@ -82,7 +82,7 @@ def _default_folder(sweep: Path) -> Path:
         experiment = Path(os.environ[EXPERIMENT])
         folders = {CONFIG: 2, "best.yaml": 1}.get(experiment.name, 0)
         names += experiment.resolve().parts[-1 - folders : -1] or [experiment.stem]
-    return RUNS / "sweeps" / "-".join(names)
+    return RUNS / SWEEPS / "-".join(names)
 
 
 def _run_here(config: Config, folder: Path, count: int | None, agents: int) -> int:

@@ -13,6 +13,7 @@ from PIL import Image
 from lightning_ras2s.evaluation import DIGITS, HEADERS
 from lightning_ras2s.metrics import METRICS
 from lightning_ras2s.pages.template import render
+from lightning_ras2s.pictures.drawing import ERROR_MAP, SpectralAxis
 from lightning_ras2s.tables.cells import Cache, Cell
 from lightning_ras2s.tables.summary import Entry, Row, Table
 from lightning_ras2s.tables.text import costs
@@ -20,7 +21,7 @@ from lightning_ras2s.tables.text import costs
 ALL_CASES = "mean of all"
 GREY = (1, 99)  # percentiles of the clean crop that are black and white
 ERROR = 95  # percentile of the noisy crop's errors; half of it is the end of the scale
-ERRORS = colormaps["magma"]
+ERRORS = colormaps[ERROR_MAP]
 
 
 def page(tables: Sequence[Table], cache: Cache) -> str:
@@ -113,6 +114,7 @@ def _view(shown: Sequence[tuple[Row, Cell]], cache: Cache) -> dict[str, Any]:
     if clean is None:
         return {}
     low, high = np.percentile(clean["crop"].astype(np.float32), GREY)
+    axis = SpectralAxis.of(len(clean["spectrum"]), clean.get("wavelengths"))
     crops, spectra = {}, {}
     for row, cell in shown:
         arrays = cache.shown(cell)
@@ -127,6 +129,7 @@ def _view(shown: Sequence[tuple[Row, Cell]], cache: Cache) -> dict[str, Any]:
         "scene": shown[0][1].scene,
         "band": int(clean["band"]),
         "wavelengths": [round(float(each), 2) for each in clean.get("wavelengths", ())],
+        "starts": [part.start for part in axis.parts],
         "error": end,
         "pictures": {key: _grey(crop, low, high) for key, crop in everything.items()},
         "errors": {key: _coloured(error / end) for key, error in errors.items()},

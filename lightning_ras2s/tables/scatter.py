@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from lightning_ras2s.tables.summary import Row, Table
 
-COLOURS = {"network": "#d55e00", "model-based": "#0072b2"}
+COLOURS = {"network": "#00805c", "model-based": "#0072b2"}
 SIZE = 6.2, 4.4  # inches of a panel
 FONT = 8.5
 LINE = 0.036  # share of the axis that a label takes

@@ -5,7 +5,7 @@ import pytest
 
 from datamodules import Scene, add_noise, write_scene
 from lightning_ras2s.inference.command import main
-from tests.browser.test_inspector_page import Inspected
+from tests.browser.viewing import Viewed
 from tests.inference.test_subspace import natural
 
 BANDS, HEIGHT, WIDTH = 18, 44, 40
@@ -24,14 +24,9 @@ def folder(tmp_path_factory):
     return made
 
 
-class Page(Inspected):
-    def column(self, source, name):
-        return np.array(super().column(source, name), float)
-
-
 @pytest.fixture
 def page(open_page, folder):
-    return Page(open_page(folder / "clean.quality.html"))
+    return Viewed(open_page(folder / "clean.quality.html"))
 
 
 def numbers(path):
@@ -44,8 +39,7 @@ def numbers(path):
 @pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
 def test_the_five_lines_are_the_first_screen_and_nothing_sticks_out(page, size):
     width, height = size
-    page.page.set_viewport_size({"width": width, "height": height})
-    page.page.wait_for_function("Bokeh.documents[0].is_idle")
+    page.drawn(lambda: page.page.set_viewport_size({"width": width, "height": height}))
     lines = page.page.locator("#findings li")
     assert lines.count() == 5
     box = page.page.locator("#findings").bounding_box()
@@ -53,47 +47,64 @@ def test_the_five_lines_are_the_first_screen_and_nothing_sticks_out(page, size):
     assert page.page.evaluate("document.documentElement.scrollWidth") <= width
     size = lines.first.evaluate("e => parseFloat(getComputedStyle(e).fontSize)")
     assert size >= 15
-    panels = [page.place(name, 0, 0) for name in ("noisy", "denoised", "difference", "uncertainty")]
-    columns = {round(x) for x, _ in panels}
-    assert len(columns) == (4 if width == 1440 else 1)
+    columns = {round(page.page.locator(f"#{id}").bounding_box()["x"]) for id in ("picture", "map")}
+    assert len(columns) == (2 if width == 1440 else 1)
 
 
 def test_a_pixel_shows_its_spectra_with_their_errors(page, folder):
-    page.page.locator("#scene").scroll_into_view_if_needed()
-    page.click("denoised", 21, 13)
-    page.wait("row 13, column 21")
+    page.click("picture", 13, 21)
+    caption = page.page.locator("#spectra figcaption").inner_text()
+    assert caption.startswith("row 13, column 21: Noisy ")
     used = [band for band in range(BANDS) if band != DEAD]
     noisy, clean, error = (numbers(folder / f"{n}.hdr") for n in ("noisy", "clean", "error"))
-    for name, cube in (("noisy", noisy), ("denoised", clean), ("uncertainty", error)):
-        found = page.column("bands", name)
-        np.testing.assert_allclose(found, cube[used, 13, 21], atol=0.002 * np.ptp(cube[used]))
-    low, high = (page.column("bands", name) for name in ("lower", "upper"))
-    np.testing.assert_allclose((low + high) / 2, page.column("bands", "denoised"), rtol=1e-6)
-    np.testing.assert_allclose((high - low) / 2, page.column("bands", "uncertainty"), rtol=1e-6)
+    nm = np.linspace(400, 1000, BANDS)
+    for band in (used[2], used[-2]):
+        told = page.hover_chart("#spectra svg", nm[band])
+        assert told[0] == f"Band {band}, {nm[band]:.1f} nm"
+        for line, cube in zip(told[1:], (noisy, clean), strict=True):
+            value = float(line.rsplit(" ", 1)[1])
+            assert value == pytest.approx(cube[band, 13, 21], abs=0.002 * float(np.ptp(cube[used])))
+    assert page.page.locator("#spectra polygon").count() == 1  # the error, about the denoised
+    page.choose("map-kind", "uncertainty")
+    page.drawn(lambda: page.page.keyboard.press("ArrowRight"))
+    band = int(page.text("band-name").split()[1].rstrip(","))
+    told = float(page.hover("map", 13, 21)[1].rsplit(" ", 1)[1])
+    assert told == pytest.approx(error[band, 13, 21], rel=0.02)
 
 
 def test_the_arrow_keys_change_the_band_which_has_the_number_of_the_file(page):
-    place = (BANDS - 1) // 2
-    number = place + (place >= DEAD)
-    page.wait(f"Band {number}:")
-    page.page.keyboard.press("ArrowRight")
-    page.wait(f"Band {number + 1}:")
-    for _ in range(number + 1 - DEAD - 1):
-        page.page.keyboard.press("ArrowLeft")
-    page.wait(f"Band {DEAD + 1}:")
-    page.page.keyboard.press("ArrowLeft")
-    page.wait(f"Band {DEAD - 1}:")
+    page.drawn(lambda: page.slide("band", 0))
+    assert page.text("band-name").startswith("Band 0,")
+    for band in (1, 2, 3, 5, 6):
+        page.drawn(lambda: page.page.keyboard.press("ArrowRight"))
+        assert page.text("band-name").startswith(f"Band {band},")
 
 
 def test_the_noise_is_drawn_over_the_bands_and_the_worst_are_listed(page, folder):
     import json
 
     record = json.loads((folder / "clean.quality.json").read_text())
-    drawn = page.column("bands", "sigma_noisy")
-    np.testing.assert_allclose(drawn, record["noise_before"]["sigma"], rtol=1e-4)
-    drawn = page.column("bands", "sigma_denoised")
-    np.testing.assert_allclose(drawn, record["uncertainty"]["standard_error"], rtol=1e-4)
+    nm = record["bands"]["wavelength_nm"]
+    for place in (1, 9):
+        told = page.hover_chart("#measure-chart", nm[place])
+        assert told[0].startswith(f"Band {record['bands']['number'][place]},")
+        for line, values in zip(
+            told[1:],
+            (record["noise_before"]["sigma"], record["uncertainty"]["standard_error"]),
+            strict=True,
+        ):
+            assert float(line.rsplit(" ", 1)[1]) == pytest.approx(values[place], rel=1e-3)
     rows = page.page.locator("#noise tbody tr td:first-child").all_inner_texts()
     assert [row.split()[1] for row in rows] == [str(b) for b in record["noise_before"]["ranked"]][
         :10
     ]
+
+
+def test_the_other_charts_are_drawn_and_read_out(page):
+    charts = page.page.locator("svg.drawn")
+    assert charts.count() == 3
+    for number in range(3):
+        assert charts.nth(number).locator("path.line").first.get_attribute("d").count("L") > 3
+    told = page.hover_chart("#noise svg.drawn", 3)
+    assert told[0] == "number 3"
+    assert page.page.locator("#removed img").evaluate("e => e.naturalWidth") == WIDTH

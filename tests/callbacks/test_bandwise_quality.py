@@ -13,10 +13,9 @@ from PIL import Image
 
 from datamodules.samples import EvaluationItem
 from lightning_ras2s.callbacks.bandwise_quality import (
-    COLUMNS,
     BandwiseQuality,
     draw_quality,
-    table_rows,
+    table_of,
 )
 from lightning_ras2s.callbacks.scene_callback import View
 from lightning_ras2s.metrics import mpsnr, mssim
@@ -25,6 +24,9 @@ from lightning_ras2s.runs.best_effort import warn_once
 from tests.wandb_files import history
 
 torch.set_num_threads(1)
+COLUMNS = [
+    *("band", "wavelength_nm", "psnr_db noisy", "psnr_db denoised", "ssim noisy", "ssim denoised")
+]
 WAVELENGTHS = np.array([500.0, 400.0, 700.0, 600.0])
 LEVELS = torch.tensor([0.1, 0.01, 0.001, 0.0316]).view(4, 1, 1)  # 20, 40, 60, 30 dB
 
@@ -86,19 +88,20 @@ def test_a_scene_that_is_too_small_for_ssim_has_psnr_only():
         "BandwiseQuality: scene jelly is 10 x 17 pixels; SSIM needs 11 x 11 and is left out"
     ]
     assert list(found.measures) == ["psnr"]
-    assert [row[4:] for row in table_rows(found)] == [[None, None]] * 4
+    assert table_of(found)[0] == ["band", "wavelength_nm", "psnr_db noisy", "psnr_db denoised"]
     assert len(draw_quality("jelly", found).axes) == 1
     assert warned(view(11, 17))[0] == []
 
 
 def test_the_table_is_in_order_of_the_bands():
-    rows = table_rows(look(view()))
+    columns, rows = table_of(look(view()))
+    assert columns == COLUMNS
     assert [row[0] for row in rows] == [0, 1, 2, 3]
     assert [row[1] for row in rows] == WAVELENGTHS.tolist()
     assert [round(row[2]) for row in rows] == [20, 40, 60, 30]
     assert [round(row[3]) for row in rows] == [26, 46, 66, 36]
     assert all(row[4] < row[5] for row in rows)
-    assert [row[1] for row in table_rows(look(view(wavelengths=None)))] == [None] * 4
+    assert [row[1] for row in table_of(look(view(wavelengths=None)))[1]] == [None] * 4
 
 
 def test_the_picture_goes_along_the_spectrum():
@@ -143,7 +146,7 @@ def test_a_picture_chart_and_table_reach_wandb_though_a_band_is_perfect(tmp_path
 
     name = "bandwise/val/jelly mixture"
     rows = table(f"{name} table")
-    assert rows["columns"] == list(COLUMNS)
+    assert rows["columns"] == COLUMNS
     assert [row[:2] for row in rows["data"]] == [[0, 500], [1, 400], [2, 700], [3, 600]]
     assert [row[3] and round(row[3]) for row in rows["data"]] == [26, None, 66, 36]
     points = [

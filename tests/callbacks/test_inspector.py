@@ -10,6 +10,9 @@ from datamodules import Scene
 from datamodules.base import HSIDataModule
 from lightning_ras2s import RAS2S, HSIDenoiser
 from lightning_ras2s.callbacks.inspector import Inspector
+from lightning_ras2s.classical.median import median_filter
+from lightning_ras2s.inference.subspace import refine
+from lightning_ras2s.metrics import band_psnr, mpsnr
 from lightning_ras2s.pages import inspector
 from lightning_ras2s.pictures.gallery import Gallery
 
@@ -52,8 +55,8 @@ def given(monkeypatch):
     """What pages were made of; they are just their titles."""
     calls = []
 
-    def page(title, *arguments):
-        calls.append((title, *arguments))
+    def page(title, scene):
+        calls.append((title, scene))
         return title
 
     monkeypatch.setattr(inspector, "inspector_page", page)
@@ -75,37 +78,62 @@ def run(folder, **options):
     return trainer, Field(**small, test_noise=["gaussian30", "stripe"])
 
 
-def test_a_test_writes_a_page_for_each_chosen_case_of_the_first_scene(tmp_path, given, told):
-    trainer, field = run(tmp_path / "inspector", noise_cases=["gaussian30", "stripe"])
+def shown(case, name):
+    """What the page shows of a cube."""
+    return case.cubes[name].decode()
+
+
+def test_a_test_writes_a_page_of_the_first_scene_under_all_its_cases(tmp_path, given, told):
+    trainer, field = run(tmp_path / "inspector")
     trainer.test(HSIDenoiser(Half()), field, verbose=False)
     pages = {path.name: path.read_text() for path in (tmp_path / "inspector").iterdir()}
-    assert pages == {
-        f"test-up_{case}.html": f"field: test up, {case} noise" for case in ("gaussian30", "stripe")
-    }
-    assert told == {
-        f"test up {case}": tmp_path / "inspector" / f"test-up_{case}.html"
-        for case in ("gaussian30", "stripe")
-    }
-    item = field.test_set[0]
-    _, images, wavelengths, masks, regions = given[0]
-    np.testing.assert_array_equal(images["noisy"], item["noisy"])
-    np.testing.assert_array_equal(images["denoised"], item["noisy"] / 2)
-    np.testing.assert_array_equal(images["clean"], item["clean"])
-    np.testing.assert_array_equal(wavelengths, WAVELENGTHS)
-    assert (masks, regions) == ({}, 0)
+    assert pages == {"test-up.html": "field: test up"}
+    assert told == {"test up": tmp_path / "inspector" / "test-up.html"}
+    ((_, scene),) = given
+    assert [case.name for case in scene.cases] == ["gaussian30", "stripe"]
+    for case, number in zip(scene.cases, (0, 2), strict=True):
+        item = field.test_set[number]
+        noisy, clean = item["noisy"], item["clean"]
+        images = {"Noisy": noisy, "Median": median_filter(noisy[None])[0], "Half": noisy / 2}
+        images["Half+S"] = refine(noisy, noisy / 2)[0]
+        assert list(case.cubes) == list(images)
+        for name, image in images.items():
+            np.testing.assert_allclose(shown(case, name), image, atol=1e-4)
+            psnr = band_psnr(image[None], clean[None])[0]
+            np.testing.assert_allclose(case.measures["psnr"].values[name], psnr, rtol=1e-5)
+            assert case.measures["sam"].values[name].shape == (3,)
+        np.testing.assert_allclose(scene.clean.decode(), clean, atol=1e-4)
+        rows = {row["Method"]: row["PSNR (dB)"] for row in case.means}
+        assert rows["Half"] == f"{mpsnr(noisy[None] / 2, clean[None]).item():.2f}"
+        assert case.masks == {}
+    np.testing.assert_array_equal(scene.wavelengths, WAVELENGTHS)
+    assert (scene.shape, scene.regions, scene.is_whole) == ((3, 12, 14), 0, True)
 
 
-def test_chosen_scenes_have_the_networks_regions(tmp_path, given):
+def test_cases_can_be_chosen(tmp_path, given):
+    trainer, field = run(tmp_path, noise_cases=["stripe"])
+    trainer.test(HSIDenoiser(Half()), field, verbose=False)
+    assert [case.name for case in given[0][1].cases] == ["stripe"]
+
+
+def test_chosen_scenes_have_the_networks_regions_of_every_source_and_input(tmp_path, given):
     trainer, field = run(tmp_path, scenes=["test down"])
     torch.manual_seed(0)
     network = RAS2S(channels=2, regions=4, spatial_regions=False)
     trainer.test(HSIDenoiser(network), field, verbose=False)
-    assert [call[0] for call in given] == ["field: test down, stripe noise"]  # the last case
-    _, images, _, masks, regions = given[0]
-    expected = network.region_masks(torch.from_numpy(images["noisy"])[None]).spectral[0].numpy()
-    assert list(masks) == ["spectral"]
-    np.testing.assert_array_equal(masks["spectral"], expected)
-    assert regions == 4  # though not all have a pixel
+    ((title, scene),) = given
+    assert title == "field: test down"
+    assert scene.regions == 4  # though not all have a pixel
+    for case, number in zip(scene.cases, (1, 3), strict=True):
+        item = field.test_set[number]
+        best = refine(item["noisy"], network(item["noisy"][None])[0])[0]
+        inputs = {"noisy": item["noisy"], "denoised": best.detach(), "clean": item["clean"]}
+        assert set(case.masks) == {
+            (source, name, "spectral") for source in ("encoded", "embedding") for name in inputs
+        }
+        for (source, name, _), mask in case.masks.items():
+            expected = network.region_masks(inputs[name][None], source).spectral[0]
+            np.testing.assert_array_equal(mask, expected)
 
 
 def test_training_writes_nothing_and_validation_by_itself_does(tmp_path, told):
@@ -115,5 +143,5 @@ def test_training_writes_nothing_and_validation_by_itself_does(tmp_path, told):
     assert not (tmp_path / "inspector").exists()
     trainer.validate(denoiser, field, verbose=False)
     (page,) = (tmp_path / "inspector").iterdir()
-    assert page.name == "val-up_mixture.html"
-    assert "<title>field: val up, mixture noise</title>" in page.read_text()
+    assert page.name == "val-up.html"
+    assert "<title>field: val up</title>" in page.read_text()

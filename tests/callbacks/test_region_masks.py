@@ -63,20 +63,22 @@ def test_a_training_leaves_the_masks_in_wandb_tensorboard_and_the_folder(tmp_pat
             guide.bias.zero_()
     callback = RegionMasks(str(tmp_path / "pictures"), bands=[4, 1])
     data, step = fit(callback, network, tmp_path, monkeypatch)
-    noisy = data.validation_batch()["noisy"]
+    batch = data.validation_batch()
+    noisy = batch["noisy"]
     wandb_files = WandbFiles(tmp_path)
     labels = wandb_files.config["_wandb"]["mask/class_labels"]
     for source in ("encoded", "embedding"):
-        key = f"regions/val/field mixture {source}"
+        seen = "noisy" if source == "encoded" else "clean"
+        key = f"regions/val/field mixture {source} of {seen}"
         logged = wandb_files.logged(key)[-1]
         assert logged["captions"] == ["band 4, 600 nm", "band 1, 500 nm"]
-        for kind, expected in network.region_masks(noisy, source)._asdict().items():
+        for kind, expected in network.region_masks(batch[seen], source)._asdict().items():
             assert len(expected.unique()) > 1
             for number, band in enumerate([4, 1]):
                 path = wandb_files.files / logged["all_masks"][number][kind]["path"]
                 np.testing.assert_array_equal(pixels_of(path)[..., 0], expected[0, band])
             named = labels[f"{key}_wandb_delimeter_{kind}"]["value"]
-            assert named == {"0": "region 1", "1": "region 2", "2": "region 3"}
+            assert named == {"0": "region 0", "1": "region 1", "2": "region 2"}
     for name in ("field mixture", "field mixture shares"):
         file = f"regions_{name.replace(' ', '-')}.png"
         picture = pixels_of(tmp_path / "pictures" / "val" / file)
@@ -102,8 +104,13 @@ def test_shares_of_all_bands_show_regions_that_are_dead_or_swallow(tmp_path):
     expected = np.array(
         [[0.875, 0.5, 1, 1, 1], [0, 0.5, 0, 0, 0], [0, 0, 0, 0, 0], [0.125, 0, 0, 0, 0]]
     )
-    np.testing.assert_array_equal(seen.shares["encoded", "spatial"], expected)
-    assert seen.shares["encoded", "spectral"].tolist() == [[0] * 5, [0] * 5, [1] * 5, [0] * 5]
+    np.testing.assert_array_equal(seen.shares["encoded", "noisy", "spatial"], expected)
+    assert seen.shares["encoded", "noisy", "spectral"].tolist() == [
+        [0] * 5,
+        [0] * 5,
+        [1] * 5,
+        [0] * 5,
+    ]
     wall = Wall()
     callback.show({ITEM: seen}, wall)
     assert wall.numbers == {
@@ -115,11 +122,13 @@ def test_shares_of_all_bands_show_regions_that_are_dead_or_swallow(tmp_path):
     np.testing.assert_array_equal(
         drawn.filled(-1), np.where(expected, 100 * expected, -1)[:, ORDER]
     )
-    assert panel.get_title() == "spatial (encoded)"
+    assert panel.get_title() == "spatial (encoded, noisy scene)"
     rows = [label.get_text() for label in panel.get_yticklabels()]
-    assert rows == ["region 1: 87.5 %", "region 2: 10.0 %", "region 3: 0.0 %", "region 4: 2.5 %"]
+    assert rows == ["region 0: 87.5 %", "region 1: 10.0 %", "region 2: 0.0 %", "region 3: 2.5 %"]
     edges = panel.collections[0].get_coordinates()[0, :, 0]
     assert edges.tolist() == [375, 425, 475, 525, 575, 625]
+    empty = [patch.get_xy() for patch in panel.patches if patch.get_hatch()]
+    assert len(empty) == (expected == 0).sum()
 
 
 def test_the_picture_has_a_row_for_each_band_and_a_column_for_each_kind(tmp_path):
@@ -132,10 +141,10 @@ def test_the_picture_has_a_row_for_each_band_and_a_column_for_each_kind(tmp_path
     figure = wall.figures["field mixture"]
     assert [axis.get_title() for axis in figure.axes[:5]] == [
         "clean",
-        "spatial\n(encoded)",
-        "spectral\n(encoded)",
-        "spatial\n(embedding)",
-        "spectral\n(embedding)",
+        "spatial\n(encoded,\nnoisy scene)",
+        "spectral\n(encoded,\nnoisy scene)",
+        "spatial\n(embedding,\nclean scene)",
+        "spectral\n(embedding,\nclean scene)",
     ]
     images = [np.asarray(axis.images[0].get_array()) for axis in figure.axes]
     np.testing.assert_array_equal(images[1], palette(4)[spatial[3]])
@@ -145,17 +154,53 @@ def test_the_picture_has_a_row_for_each_band_and_a_column_for_each_kind(tmp_path
     assert images[0].max() == 255
     assert figure.axes[0].get_ylabel() == "band 3"
     entries = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert entries == [f"region {number}" for number in (1, 2, 3, 4)]
-    image, masks, captions, _ = wall.panels["field mixture encoded"]
+    assert entries == [f"region {number}" for number in (0, 1, 2, 3)]
+    image, masks, captions, _ = wall.panels["field mixture encoded of noisy"]
     assert image.shape == (6, 9, 3)
     assert captions == ["band 3", "band 0"]
     np.testing.assert_array_equal(masks[0]["spatial"], spatial[3])
     assert masks[1]["spectral"].dtype == np.uint8
 
 
-@pytest.mark.parametrize("regions", [3, 20, 60])
-def test_regions_have_colours_of_their_own(regions):
-    assert len({tuple(colour) for colour in palette(regions).tolist()}) == regions
+@pytest.mark.parametrize("regions", [2, 3, 5, 20, 60])
+def test_regions_are_told_apart_in_colour_in_grey_and_by_any_eye(regions):
+    colours = palette(regions).astype(float)
+    assert len(colours) == regions
+    grey = colours @ [0.299, 0.587, 0.114]
+    assert (np.diff(grey) > 60 / (regions - 1)).all()
+    # Of eyes without red or green cones: Viénot, Brettel, Mollon, 1999, in linear RGB.
+    linear = (colours / 255) ** 2.2
+    for blind in ([0.11238, 0.88762, 0], [0.29275, 0.70725, 0]):
+        seen = np.stack([linear @ blind, linear[:, 2]], axis=1) ** (1 / 2.2)
+        apart = np.linalg.norm(np.diff(seen, axis=0), axis=1)
+        assert apart.min() > 0.45 / (regions - 1)
+    orange = np.array([0xD5, 0x5E, 0x00])
+    assert np.linalg.norm(colours - orange, axis=1).min() > 80
+
+
+def test_two_bands_of_a_tall_scene_stand_side_by_side(tmp_path):
+    noisy = cube(5, 20, 9)
+    network = Known(torch.randint(4, (5, 20, 9)))
+    wall = shown(view_of(noisy, noisy, noisy), network, tmp_path, bands=[3, 0, 1])
+    axes = [axis for axis in wall.figures["field mixture"].axes if axis.images]
+    assert [axis.get_title() for axis in axes[::5]] == [f"band {n}\nclean" for n in (3, 0, 1)]
+    tops = [axis.get_position().y1 for axis in axes[::5]]
+    assert tops[0] == tops[1] > tops[2]
+    spatial = network.region_masks(noisy[None], "encoded").spatial[0]
+    for axis, band in zip(axes[1::5], (3, 0, 1), strict=True):
+        np.testing.assert_array_equal(axis.images[0].get_array(), palette(4)[spatial[band]])
+
+
+def test_the_pictures_say_what_they_are_of_and_what_a_region_is(tmp_path):
+    noisy = cube(5, 6, 7)
+    wall = shown(view_of(noisy, noisy), Known(torch.zeros(5, 6, 7, dtype=torch.int64)), tmp_path)
+    subject = ("field", "mixture")
+    assert wall.subjects == {
+        "field mixture": (*subject, ""),
+        "field mixture shares": (*subject, "shares"),
+    }
+    told = [text.get_text() for text in wall.figures["field mixture"].texts]
+    assert any(text.startswith("A region is the set of pixels") for text in told)
 
 
 def test_bands_are_spread_over_the_spectrum():
@@ -173,7 +218,7 @@ def test_any_shape_is_shown_without_wavelengths_and_reference(shape, regions, tm
     wall = shown(view_of(noisy, noisy), network, tmp_path)
     bands = spread_bands(shape[0])
     expected = network.region_masks(noisy[None])
-    _, masks, captions, labels = wall.panels["field mixture encoded"]
+    _, masks, captions, labels = wall.panels["field mixture encoded of noisy"]
     assert captions == [f"band {band}" for band in bands]
     assert len(labels) == regions
     for mask, band in zip(masks, bands, strict=True):
@@ -197,7 +242,7 @@ def test_a_band_outside_is_told_once_and_the_others_are_shown(tmp_path):
             callback.show({ITEM._replace(noise_case=case): callback.look(view, network)}, wall)
     (message,) = [str(warning.message) for warning in told]
     assert "scene field has no band 5 nor -1, only 0 to 4" in message
-    assert wall.panels["field stripe encoded"][2] == ["band 2"]
+    assert wall.panels["field stripe encoded of noisy"][2] == ["band 2"]
 
 
 def test_shares_are_shown_where_all_bands_are_outside(tmp_path):
@@ -213,9 +258,10 @@ def test_a_branch_that_is_absent_is_left_out(tmp_path):
     noisy = cube(3, 6, 7)
     wall = shown(view_of(noisy, noisy), RAS2S(channels=2, spatial_regions=False), tmp_path)
     titles = [axis.get_title() for axis in wall.figures["field mixture"].axes[:3]]
-    assert titles == ["denoised", "spectral\n(encoded)", "spectral\n(embedding)"]
+    sources = "spectral\n(encoded,\nnoisy scene)", "spectral\n(embedding,\ndenoised scene)"
+    assert titles == ["denoised", *sources]
     assert list(wall.numbers) == ["topic/val/spectral_largest_share"]
-    assert set(wall.panels["field mixture encoded"][1][0]) == {"spectral"}
+    assert set(wall.panels["field mixture encoded of noisy"][1][0]) == {"spectral"}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from datamodules.scene import Measured
 from lightning_ras2s import HSIDenoiser
 from lightning_ras2s.callbacks import scene_callback
 from lightning_ras2s.callbacks.scene_callback import SceneCallback
+from lightning_ras2s.inference.subspace import refine
 
 torch.set_num_threads(1)
 WAVELENGTHS = np.linspace(400, 700, 4)
@@ -165,9 +166,14 @@ def test_a_view_has_the_scene_before_and_after(tmp_path):
     for item, (view, network) in callback.kept.items():
         sample = data.test_set[data.test_set.items.index(item)]
         images = view.images
-        assert list(images) == ["noisy", "denoised", "clean"]
-        for name, factor in {"noisy": 1, "denoised": 0.5}.items():
+        assert list(images) == ["noisy", "Half", "Half+S", "clean"]
+        for name, factor in {"noisy": 1, "Half": 0.5}.items():
             np.testing.assert_array_equal(images[name], factor * sample["noisy"].numpy())
+        refined = refine(sample["noisy"], sample["noisy"] / 2)[0]
+        np.testing.assert_array_equal(images["Half+S"], refined)
+        np.testing.assert_array_equal(view.best, refined)
+        np.testing.assert_array_equal(view.denoised, images["Half"])
+        assert not view.is_reflectance
         np.testing.assert_array_equal(images["clean"], sample["clean"].numpy())
         np.testing.assert_array_equal(view.wavelengths, WAVELENGTHS)
         assert view.item == item
@@ -190,7 +196,7 @@ def test_a_view_says_what_is_not_known(tmp_path):
     ((view, _),) = callback.kept.values()
     assert view.clean is None
     assert view.wavelengths is None
-    assert list(view.images) == ["noisy", "denoised"]
+    assert list(view.images) == ["noisy", "Half", "Half+S"]
 
 
 def test_the_cost_of_looking_is_logged(tmp_path, monkeypatch):

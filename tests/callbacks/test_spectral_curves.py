@@ -3,6 +3,7 @@
 import itertools
 import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_a_training_leaves_the_spectra_in_wandb_tensorboard_and_the_folder(tmp_p
     data, step = fit(callback, network, tmp_path, monkeypatch)
     batch = data.validation_batch()
     with torch.no_grad():
-        images = {"noisy": batch["noisy"], "denoised": network(batch["noisy"])}
+        images = {"noisy": batch["noisy"], "RAS2S": network(batch["noisy"])}
     images["clean"] = batch["clean"]
     wandb_files = WandbFiles(tmp_path)
     for row, column in ((3, 14), (11, 0)):
@@ -119,6 +120,27 @@ def test_curves_are_in_order_of_wavelength_in_a_scene_that_is_not_square(tmp_pat
     assert marks == [(1, 6), (3, 0)]
     assert [text.get_text() for text in scene.texts] == ["1", "2"]
     assert scene.images[0].get_extent() == [-0.5, 3.5, 6.5, -0.5]
+
+
+def test_lines_break_where_the_spectrum_has_a_gap(tmp_path):
+    wavelengths = np.array([400.0, 410.0, 420.0, 900.0, 910.0])
+    noisy = torch.arange(5.0)[:, None, None].expand(5, 2, 2)
+    view = view_of(noisy, noisy, noisy, wavelengths)
+    line = lines(shown(view, tmp_path, pixels=[(0, 0)]).figures["field mixture"])[0]["denoised"]
+    np.testing.assert_array_equal(line.get_xdata(), [400, 410, 420, np.nan, 900, 910])
+    np.testing.assert_array_equal(line.get_ydata(), [0, 1, 2, np.nan, 3, 4])
+
+
+def test_the_best_method_is_orange_and_nothing_else_is(tmp_path):
+    noisy = cube(5, 4, 4)
+    methods = {"Median": noisy, "RAS2S": noisy + 1, "RAS2S+S": noisy + 2}
+    view = replace(view_of(noisy, noisy + 1, noisy), methods=methods)
+    drawn = lines(shown(view, tmp_path).figures["field mixture"])[0]
+    assert set(drawn) == {"noisy", "clean", *methods}
+    orange = {name for name, line in drawn.items() if line.get_color() == "#d55e00"}
+    assert orange == {"RAS2S", "RAS2S+S"}
+    assert drawn["RAS2S+S"].get_linestyle() == "-"
+    assert drawn["RAS2S"].get_linestyle() == "--"
 
 
 def test_a_large_scene_has_a_small_picture_with_marks_at_their_places(tmp_path):

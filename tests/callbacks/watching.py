@@ -94,10 +94,12 @@ class Wall:
 
     def __init__(self):
         self.figures, self.charts, self.panels, self.numbers = {}, {}, {}, {}
+        self.subjects = {}
 
-    def picture(self, name, figure):
+    def picture(self, name, figure, subject):
         figure.savefig(BytesIO(), format="png", dpi=20)
         self.figures[name] = figure
+        self.subjects[name] = tuple(subject)
 
     def curves(self, name, x, ys, x_title, title):
         self.charts[name] = (x, ys, x_title)

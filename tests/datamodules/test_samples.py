@@ -213,7 +213,10 @@ def test_measured_scenes_come_once_whatever_the_noise_cases():
     ]
     known_scene, unknown = dataset[3], dataset[4]
     assert torch.equal(known_scene["noisy"], known_scene["clean"] + 0.25)
-    assert unknown.keys() == {"noisy", "dataset", "name", "case", "index", "offset", "gain"}
+    assert unknown.keys() == {
+        *("noisy", "dataset", "name", "case", "index", "offset", "gain", "reflectance"),
+    }
+    assert not unknown["reflectance"]
 
 
 def test_a_reference_of_another_size_is_refused():

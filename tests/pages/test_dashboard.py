@@ -1,7 +1,10 @@
 """The list of all runs, and what its server hands out."""
 
 import http.client
+import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -42,6 +45,15 @@ def runs(tmp_path):
     return folder
 
 
+def rows_of(runs):
+    return Page(write_dashboard(runs)).rows
+
+
+def page_data(runs):
+    """What the page's script reads."""
+    return json.loads(re.search(r'id="data">(.*?)</script>', write_dashboard(runs), re.DOTALL)[1])
+
+
 @pytest.fixture
 def ask(runs):
     """Gets a path from a server of the runs: status and text."""
@@ -67,52 +79,122 @@ def ask(runs):
 
 
 def test_each_run_has_a_row_the_newest_first(runs):
-    header, whole, failed, old = Page(write_dashboard(runs)).rows
-    assert header[4:8] == ["Val PSNR (dB)", "Test PSNR (dB)", "Test SSIM", "Test SAM (rad)"]
-    assert whole == [
-        *["quickstart", "2026-11-23 09:00", "finished", "42 min 10 s", "32.50", "32.00"],
-        *["0.5000", "0.1250", "mixture", "3c8a6c8", "report,one mixture"],
+    header, whole, failed, old = rows_of(runs)
+    assert header[1:] == [*dashboard.COLUMNS, "Pages"]
+    assert whole[1:] == [
+        *["quickstart", "training", "2026-11-23 09:00", "finished", "42 min 10 s"],
+        *["indian_pines", "", "", "32.50", "32.00", "0.5000", "0.1250", "RAS2S 32.00 dB"],
+        *["3c8a6c8", "report,one mixture"],
     ]
-    assert failed[:3] == ["quickstartsweeps/regions/a b", "2026-11-22 09:00", "failed"]
-    assert failed[3:9] == [""] * 6
-    assert old == ["old", "2026-11-21 09:00", *[""] * 8, "report"]
+    assert failed[1:5] == [
+        *["quickstartsweeps/regions/a b", "sweep", "2026-11-22 09:00", "failed"],
+    ]
+    assert failed[9:14] == [""] * 5
+    assert old[1:4] == ["old", "", "2026-11-21 09:00"]
+    assert old[4:] == [*[""] * 11, "report"]
 
 
-def test_the_network_is_the_last_method_and_scenes_count_alike(runs):
-    """As ``test/psnr_db`` does."""
+def test_numbers_are_those_of_one_case_of_the_network_and_of_the_best_method(runs):
     run = runs / "old" / "2026-11-21_09-00-00"
     lines = [
         "dataset,noise_case,method,scene,psnr_db,ssim,sam_rad,ergas",
-        *[f"a,stripe,RAS2S,{scene},10,0.5,0.5,1" for scene in ("one", "two", "three", "mean")],
-        *[f"b,mixture,RAS2S,{scene},30,0.5,0.5,1" for scene in ("one", "mean")],
+        *[f"a,mixture,RAS2S+S,{scene},20,0.5,0.5,1" for scene in ("one", "two", "mean")],
+        *[f"a,mixture,RAS2S,{scene},{psnr},0.5,0.5,1" for scene, psnr in (("one", 8), ("two", 12))],
+        *[f"b,stripe,RAS2S,{scene},30,0.5,0.5,1" for scene in ("one", "mean")],
     ]
     (run / "evaluation.csv").write_text("\n".join(lines) + "\n")
-    row = Page(write_dashboard(runs)).rows[3]
-    assert row[5] == "15.00"
-    assert row[8] == "stripe, mixture"
+    page = Page(write_dashboard(runs))
+    assert page.rows[3][10:14] == ["10.00", "0.5000", "0.5000", "RAS2S+S 20.00 dB"]
+    text = page_data(runs)["runs"]["old/2026-11-21_09-00-00"]["cases"]["stripe"]
+    assert text["PSNR (dB)"] == ["30.00", 30]
+    cases = re.findall(r"<option>(\w+)</option>", write_dashboard(runs))
+    assert cases == ["mixture", "stripe"]  # two runs have the first
+
+
+def test_what_was_changed_and_whose_weights_are_told(runs):
+    run = runs / "new" / "x"
+    typed = "ras2s test icvl_mixture --weights=/home/someone/best.ckpt --model.regions=5"
+    put_record(run, command=f"{typed} --data.path=/home/someone/data --trainer.fast_dev_run=true")
+    (run / "config.yaml").write_text(
+        "model: {network: {class_path: lightning_ras2s.load_network, init_args: {path: ras2s}}}"
+    )
+    html = write_dashboard(runs)
+    row = next(row for row in Page(html).rows if row[1].startswith("quickstartnew/x"))
+    assert row[2] == "evaluation"
+    assert row[7:9] == ["ras2s (of the package)", "model.regions=5, data.path=.../data, and 1 more"]
+    assert "/home/someone" not in html
+
+
+def test_differences_of_the_configuration_are_those_that_are_not_the_same(runs):
+    for name, rate in {"a": 0.1, "b": 0.2}.items():
+        run = put_record(runs / name / "x")
+        (run / "config.yaml").write_text(f"model: {{rate: {rate}, loss: l1}}\nseed: 1")
+    (runs / "quickstart" / "2026-11-23_09-00-00" / "config.yaml").write_text("seed: 1")
+    shutil.rmtree(runs / "sweeps")
+    shutil.rmtree(runs / "old")
+    settings = page_data(runs)["settings"]
+    assert settings["model.rate"] == {"a/x": "0.1", "b/x": "0.2"}
+    assert "seed" not in settings
+
+
+def test_a_file_that_was_denoised_has_a_row_and_its_page(runs, ask):
+    folder = runs / "field"
+    folder.mkdir()
+    method = {"label": "RAS2S+S", "weights": "/home/someone/best.ckpt"}
+    record = {"scene": "noisy.hdr", "method": method, "trust": "yes"}
+    (folder / "clean.quality.json").write_text(json.dumps(record))
+    (folder / "clean.quality.html").write_text("<p>the quality")
+    (folder / "broken.quality.json").write_text("{")
+    row = Page(write_dashboard(runs)).rows[1]  # the newest
+    assert row[1:3] == ["cleanfield/clean", "denoising"]
+    assert row[6:9] == ["noisy.hdr", "best.ckpt", "trust: yes"]
+    assert row[-1] == "quality"
+    assert ask("/field/clean.quality.html") == (200, "<p>the quality")
+    assert ask("/field/clean.quality.json")[0] == 404
+
+
+def test_a_run_that_was_killed_is_seen_to_be_dead(runs):
+    run = put_record(runs / "quickstart" / "now", status="running", finished=None)
+    code = (
+        "import sys, time; from pathlib import Path; from lightning_ras2s.runs.alive import hold;"
+        "hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(run / "config.yaml")],
+        stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(HOUSE)},
+    )  # fmt: skip
+    try:
+        assert process.stdout.readline() == "held\n"
+        status = [row[4] for row in rows_of(runs) if row[1].startswith("quickstart")]
+        assert status == ["running", "finished", "failed"]
+    finally:
+        process.kill()
+        process.wait()
+    status = [row[4] for row in rows_of(runs) if row[1].startswith("quickstart")]
+    assert status == ["dead", "finished", "failed"]
 
 
 def test_a_run_that_goes_on_is_read_again(runs):
-    assert Page(write_dashboard(runs)).rows[1][4] == "32.50"
+    assert rows_of(runs)[1][9] == "32.50"
     run = runs / "quickstart" / "2026-11-23_09-00-00"
     put_metrics(run, [{"step": 1, "val/psnr_db": 40.0}])
-    assert Page(write_dashboard(runs)).rows[1][4] == "40.00"
+    assert rows_of(runs)[1][9] == "40.00"
 
 
 def test_a_run_that_cannot_be_read_hides_no_other(runs, monkeypatch):
     cells = dashboard._cells
 
-    def failing(run):
+    def failing(run, status):
         if run.experiment == "old":
             raise ValueError("a bad number")
-        return cells(run)
+        return cells(run, status)
 
     monkeypatch.setattr(dashboard, "_cells", failing)
-    header, whole, _, old = Page(write_dashboard(runs)).rows
-    assert whole[0] == "quickstart"
-    status = "cannot be read: a bad number"
-    assert old == ["old/2026-11-21_09-00-00", "", status, *[""] * 7, "report"]
-    assert len(old) == len(header)
+    rows = rows_of(runs)
+    assert rows[1][1] == "quickstart"
+    old = next(row for row in rows if row[1].startswith("old"))
+    assert old[1:5] == ["old/2026-11-21_09-00-00", "", "", "cannot be read: a bad number"]
+    assert len(old) == len(rows[0])
 
 
 def test_names_that_are_not_utf_8_have_pages(runs, ask):

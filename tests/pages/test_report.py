@@ -1,16 +1,20 @@
 """The page of a run: what it shows, and that whatever is missing is left out."""
 
 import base64
+import csv
+import json
 import math
 import re
+import zlib
 
 import pytest
 
 from lightning_ras2s.pages import report
-from lightning_ras2s.pages.curves import charts_of
+from lightning_ras2s.pages.curves import charts, charts_of
 from lightning_ras2s.pages.report import ReportError, write_report
 from lightning_ras2s.pages.result_tables import paper_tests
-from lightning_ras2s.pages.template import duration
+from lightning_ras2s.pages.template import duration, placeless
+from lightning_ras2s.pictures.gallery import Subject
 from lightning_ras2s.runs.folder import RunFolder, find_runs
 from tests.pages.toy_run import (
     CONFIG,
@@ -122,7 +126,7 @@ def test_foreign_names_are_text(run):
     html = (run / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"<script>\s*alert", html)
     assert page.text.count(EVIL) >= 8
-    assert "<b>&'\"" in page.text
+    assert figures_of(run)[0]["figures"][0]["scene"] == "<b>&'\""
 
 
 def test_a_link_is_no_script(run):
@@ -139,29 +143,147 @@ def test_the_page_fetches_nothing(run):
     page = page_of(run)
     assert not page.attributes("script", "src")
     addresses = page.attributes("img", "src") + page.attributes("link", "href")
-    assert addresses
-    assert all(address.startswith("data:") for address in addresses)
+    assert addresses == ["data:,"]
     html = (run / "report.html").read_text(encoding="utf-8")
     style = re.search("<style>(.*?)</style>", html, re.DOTALL)[1]
     assert "url(" not in style
     assert "@import" not in style
-    assert page.attributes("a", "href") == [
+    links = page.attributes("a", "href")
+    assert links[:4] == ["#results", "#pictures", "#curves", "#run"]
+    assert links[4:] == [
         "inspector/a%26b%201.html",
         "https://wandb.example/ycdwoig7",
     ]
 
 
-def test_pictures_are_inside_by_stage_and_topic(run):
+def figures_of(run):
+    """What the page's script reads of its figures."""
+    html = write_report(run).read_text(encoding="utf-8")
+    return json.loads(re.search(r'id="report-data">(.*?)</script>', html, re.DOTALL)[1])["stages"]
+
+
+def file_of(run, number):
+    """A file inside the page."""
+    html = (run / "report.html").read_text(encoding="utf-8")
+    text = re.search(rf'id="blob-{number}">=([^<]*)<', html)[1]
+    return zlib.decompress(base64.b64decode(text))
+
+
+def test_there_is_one_figure_a_topic_with_its_cases_in_the_tables_order(run):
     put_record(run)
-    for stage, name in (("val", "scenes_one"), ("test", "spectra_two"), ("test", "scenes_two")):
-        put_picture(run, stage, name, (7, 5))
+    for case in ("noniid", "mixture"):
+        put_evaluation(run, "indian_pines", case, **RESULTS)
+    rows = (run / "evaluation.csv").read_text().splitlines()
+    put_evaluation(run, "indian_pines", "noniid", **RESULTS)
+    (run / "evaluation.csv").write_text(
+        "\n".join([*(run / "evaluation.csv").read_text().splitlines(), *rows[1:]])
+    )
+    for case in ("mixture", "noniid"):
+        for topic in ("spectra", "scenes"):
+            put_picture(run, "test", f"{topic}_one-{case}", (7, 5), Subject("one", case, topic))
+    put_picture(
+        run, "test", "regions_one-mixture-shares", (7, 5), Subject("one", "mixture", "shares")
+    )
+    put_picture(run, "val", "scenes_old", (7, 5))
     (run / "pictures" / "test" / "scenes_broken.png").write_bytes(b"\x89PNG")
+    test, val = figures_of(run)
+    assert (test["title"], val["title"]) == ("Test scenes", "Validation scenes")
+    assert test["cases"] == ["noniid", "mixture"]
+    assert test["scenes"] == ["one"]
+    assert list(test["topics"]) == ["scenes", "spectra", "shares"]
+    assert val["figures"][0] | {"files": None} == {
+        **{"topic": "scenes", "scene": "old", "case": "", "name": "scenes_old"},
+        **{"width": 7, "height": 5, "files": None, "extremes": None},
+    }
     page = page_of(run)
-    assert page.attributes("img", "alt") == ["Scenes: two", "Spectra: two", "Scenes: one"]
-    source = page.attributes("img", "src")[0]
-    content = base64.b64decode(source.removeprefix("data:image/png;base64,"))
-    assert content == (run / "pictures" / "test" / "scenes_two.png").read_bytes()
-    assert "Test scenes Scenes two Spectra two Validation scenes Scenes one" in page.text
+    assert page.attributes("figure", "data-topic") == ["scenes", "spectra", "shares", "scenes"]
+
+
+def test_figures_are_inside_in_every_form_that_there_is(run):
+    put_record(run)
+    put_picture(run, "test", "scenes_one")
+    folder = run / "pictures" / "test"
+    (folder / "scenes_one.svg").write_text("<svg/>")
+    (folder / "scenes_one.pdf").write_bytes(b"%PDF")
+    ((figure,),) = [stage["figures"] for stage in figures_of(run)]
+    for kind in ("png", "svg", "pdf"):
+        content = (folder / f"scenes_one.{kind}").read_bytes()
+        assert file_of(run, figure["files"][kind]) == content
+
+
+def test_worst_and_best_bands_are_named(run):
+    put_record(run)
+    put_picture(run, "test", "bandwise_one", (7, 5))
+    lines = ["band,wavelength_nm,psnr_db noisy,psnr_db RAS2S,ssim noisy"]
+    lines += [f"{band},{400 + 10 * band},{10 + band},{psnr},0.5" for band, psnr in
+              enumerate((33, 31, "", 40, 36, 29, 38))]  # fmt: skip
+    (run / "pictures" / "test" / "bandwise_one-table.csv").write_text("\n".join(lines))
+    extremes = figures_of(run)[0]["figures"][0]["extremes"]
+    assert extremes["methods"] == ["noisy", "RAS2S"]
+    assert [row[0] for row in extremes["worst"]] == [
+        *("band 5, 450 nm", "band 1, 410 nm", "band 0, 400 nm"),
+    ]
+    assert extremes["best"][0] == ["band 3, 430 nm", "13.00", "40.00"]
+
+
+def test_the_table_can_be_taken_as_csv_and_latex(run):
+    put_evaluation(run, "indian_pines", "mixture", **RESULTS)
+    html = write_report(run).read_text(encoding="utf-8")
+    files = json.loads(re.search(r'id="report-data">(.*?)</script>', html, re.DOTALL)[1])["files"]
+    rows = list(csv.DictReader(files["csv"].splitlines()))
+    assert [row["method"] for row in rows] == list(RESULTS)
+    assert [float(row["psnr_db"]) for row in rows] == [12.5, 27.125, 31.75]
+    lines = files["tex"].splitlines()
+    assert r"mixture & Noisy & 12.50 & 0.2500 & 0.7500 & 60.00 \\" in lines
+    assert r" & RAS2S & \textbf{31.75} & \textbf{0.7500} & 0.2500 & \textbf{20.50} \\" in lines
+    assert r"\caption{indian\_pines: means over 2 test scene(s).}" in lines
+    assert lines.count(r"\begin{tabular}{llrrrr}") == lines.count(r"\end{tabular}") == 1
+
+
+def test_what_was_trained_on_tested_on_and_with_which_weights_is_told(run):
+    put_record(run, command="ras2s fit quickstart")
+    put_evaluation(run, "indian_pines", "mixture", **RESULTS)
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "best.ckpt").write_bytes(b"")
+    text = page_of(run).text
+    assert "Trained on indian_pines: 7 scenes" in text
+    assert "Tested on indian_pines: 2 scenes, under mixture noise" in text
+    assert "Weights best.ckpt of this run" in text
+    put_record(run, command="ras2s test quickstart")
+    put_config(
+        run, "model: {network: {init_args: {path: /home/me/runs/a/1/checkpoints/best.ckpt}}}"
+    )
+    text = page_of(run).text
+    assert "Trained on" not in text
+    assert "Weights a/1/checkpoints/best.ckpt" in text
+
+
+SAID = {
+    "ras2s test a --weights=/home/me/best.ckpt": "ras2s test a --weights=.../best.ckpt",
+    "runs/quickstart/2026/report.html": "runs/quickstart/2026/report.html",
+    "see https://wandb.ai/me/project/runs/1": "see https://wandb.ai/me/project/runs/1",
+    "file:///home/me/a b": ".../a b",
+    "~/data/icvl and ../up/there": ".../icvl and .../there",
+    r"C:\Users\me\best.ckpt": ".../best.ckpt",
+    "3 dB/s, 1/2 and/or": "3 dB/s, 1/2 and/or",
+    "WANDB_API_KEY=0123456789abcdef make train": "WANDB_API_KEY=*** make train",
+    "git 3c8a6c8f0a2b4c6d8e0f1a2b3c4d5e6f7a8b9c0d": "git 3c8a6c8f0a2b4c6d8e0f1a2b3c4d5e6f7a8b9c0d",
+}
+
+
+@pytest.mark.parametrize("text", SAID)
+def test_what_is_of_the_machine_alone_is_not_told(text):
+    assert placeless(text) == SAID[text]
+
+
+def test_no_page_tells_where_it_was_made(run):
+    put_record(run, command=f"ras2s fit {run}/x.yaml --data.path={run}/data", error=f"no {run}/a")
+    put_config(run, f"data: {{path: {run}/data, api_key: 0123456789abcdef}}")
+    put_metrics(run)
+    html = write_report(run).read_text(encoding="utf-8")
+    assert str(run.parents[2]) not in html
+    assert "0123456789abcdef" not in html
+    assert "quickstart/2026-11-23_09-00-00" in html
 
 
 def test_what_was_run_is_told(run):
@@ -277,17 +399,17 @@ def test_throughput_is_that_of_all_devices():
 
 
 def test_charts_hold_the_logged_numbers():
-    from lightning_ras2s.pages.curves import _figure
-
-    loss, validation = charts_of({"train/loss", "val/psnr_db"})
-    plot = _figure(loss, METRICS)
-    source = plot.renderers[0].data_source.data
-    assert source["step"].tolist() == [9, 19]
-    assert source["y"].tolist() == [0.25, 0.125]
-    assert type(plot.y_scale).__name__ == "LogScale"
-    assert type(_figure(validation, METRICS).y_scale).__name__ == "LinearScale"
-    flat = [{"epoch": 0, "step": 1, "train/loss": 0.0}]
-    assert type(_figure(loss, flat).y_scale).__name__ == "LinearScale"
+    loss, validation = charts([row | {"val/ssim": math.nan} for row in METRICS])[:2]
+    assert (loss["title"], loss["log"]) == ("Training loss", True)
+    (line,) = loss["lines"]
+    assert (line["x"], line["values"], line["epochs"]) == ([9, 19], [0.25, 0.125], [0, 1])
+    assert not validation["log"]
+    assert validation["lines"][0]["colour"] == "var(--orange)"  # of what was denoised
+    flat = [{"epoch": 0, "step": 1, "train/loss": 0.0}, {"step": 2, "train/loss": math.inf}]
+    (chart,) = charts(flat)
+    assert not chart["log"]
+    assert chart["lines"][0]["values"] == [0, None]
+    assert chart["lines"][0]["epochs"] == [0, None]
 
 
 def test_a_page_replaces_the_one_before_whole(run):

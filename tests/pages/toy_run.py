@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from lightning_ras2s.evaluation import write_csv
 
@@ -71,12 +72,15 @@ def put_evaluation(run, dataset, case, **methods):
     write_csv(rows, run / "evaluation.csv")
 
 
-def put_picture(run, stage, name, size=(40, 30)):
+def put_picture(run, stage, name, size=(40, 30), subject=None):
     """Writes a PNG file into ``pictures/<stage>``."""
     folder = run / "pictures" / stage
     folder.mkdir(parents=True, exist_ok=True)
     colours = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(colours).save(folder / f"{name}.png")
+    info = PngInfo()
+    for key, value in (subject._asdict() if subject else {}).items():
+        info.add_itxt(key, value)
+    Image.fromarray(colours).save(folder / f"{name}.png", pnginfo=info)
 
 
 def put_inspector(run, name="one mixture"):

@@ -58,6 +58,26 @@ def test_a_peak_has_its_hue(wavelength, hue):
     assert saturation > 0.5
 
 
+def test_radiance_is_balanced_and_reflectance_keeps_its_hues():
+    light = 0.3 + 0.7 * (VISIBLE - 400) / 300  # more red than blue
+    surface = ramp(np.ones(31), 20, 20) + 0.1
+    lit = surface * light[:, None, None]
+    radiance, reflectance = Display(lit, VISIBLE), Display(lit, VISIBLE, is_reflectance=True)
+    assert (radiance.caption, reflectance.caption) == ("radiance colour", "true colour")
+    assert np.ptp(radiance(lit), axis=2).max() <= 1  # a grey surface is grey
+    red, _, blue = reflectance(lit)[-1, -1]
+    assert red > blue + 40
+    grey = Display(surface, VISIBLE, is_reflectance=True)(surface)
+    assert np.ptp(grey, axis=2).max() == 0
+
+
+def test_a_channel_that_a_scene_hardly_has_is_not_blown_up():
+    cube = ramp(peak(630, 10)) + 0.01 * ramp(peak(455, 10))
+    red, _, blue = Display(cube, VISIBLE)(cube)[-1, -1]
+    assert red == 255
+    assert blue < 60
+
+
 def test_uneven_bands_weigh_by_the_width_that_they_stand_for():
     dense = np.concatenate([np.arange(400.0, 500.0, 2.0), np.arange(500.0, 701.0, 10.0)])
     flat = np.interp(dense, VISIBLE, peak(600, 60))

@@ -1,8 +1,11 @@
 """Where pictures go: files, TensorBoard, and W&B read back from what it leaves on disk."""
 
+import base64
 import json
 import os
+import re
 import warnings
+from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,16 +14,25 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lightning_ras2s.pictures.gallery import Gallery, safe_name
+from lightning_ras2s.pictures.gallery import DPI, Gallery, Subject, safe_name
 from lightning_ras2s.runs.best_effort import warn_once
 from tests.wandb_files import history
 
+SUBJECT = Subject("jelly", "mixture")
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 17, 3), np.uint8)
 
 
-def gallery(folder, *loggers, step=7):
+def gallery(folder, *loggers, step=7, stage="val"):
     trainer = SimpleNamespace(loggers=list(loggers), global_step=step)
-    return Gallery(trainer, folder / "pictures", "val", "spectra")
+    return Gallery(trainer, folder / "pictures", stage, "spectra")
+
+
+def drawn(pixels):
+    """A figure that is these pixels."""
+    height, width, _ = pixels.shape
+    figure = Figure((width / DPI, height / DPI), dpi=DPI)
+    figure.figimage(pixels)
+    return figure
 
 
 @pytest.fixture
@@ -49,7 +61,7 @@ def logged(folder):
 
 
 def test_a_picture_is_a_file_with_a_safe_name(tmp_path):
-    gallery(tmp_path).picture("a/b scene: mixture", Image.fromarray(PIXELS))
+    gallery(tmp_path).picture("a/b scene: mixture", drawn(PIXELS), SUBJECT)
     (path,) = (tmp_path / "pictures").rglob("*.*")
     assert path == tmp_path / "pictures/val" / f"spectra_{safe_name('a/b scene: mixture')}.png"
     np.testing.assert_array_equal(np.asarray(Image.open(path)), PIXELS)
@@ -58,11 +70,43 @@ def test_a_picture_is_a_file_with_a_safe_name(tmp_path):
 def test_a_figure_is_drawn_whole(tmp_path):
     figure = Figure((3, 2), facecolor="white")
     figure.add_axes((0, 0, 0.5, 0.5), facecolor="red", xticks=[], yticks=[])
-    gallery(tmp_path).picture("plot", figure)
+    gallery(tmp_path).picture("plot", figure, SUBJECT)
     picture = np.asarray(Image.open(tmp_path / "pictures/val/spectra_plot.png"))
     assert picture.shape == (200, 300, 3)
     assert picture[150, 75].tolist() == [255, 0, 0]
     assert picture[50, 225].tolist() == [255, 255, 255]
+
+
+def test_a_picture_says_what_it_is_of(tmp_path):
+    gallery(tmp_path).picture("a", drawn(PIXELS), Subject("Größe", "mixture"))
+    gallery(tmp_path).picture("b", drawn(PIXELS), Subject("Größe", "mixture", "shares"))
+    for name, topic in {"a": "spectra", "b": "shares"}.items():
+        with Image.open(tmp_path / f"pictures/val/spectra_{name}.png") as image:
+            assert Subject.read(image) == ("Größe", "mixture", topic)
+    assert Subject.read(Image.fromarray(PIXELS)) is None
+
+
+def test_that_of_a_test_is_kept_in_vector_form_with_the_same_bytes_each_time(tmp_path):
+    figure = Figure((3, 2))
+    figure.add_subplot().imshow(PIXELS, interpolation="none")
+    gallery(tmp_path).picture("plot", figure, SUBJECT)
+    assert [path.name for path in (tmp_path / "pictures/val").iterdir()] == ["spectra_plot.png"]
+    folder, kept = tmp_path / "pictures/test", []
+    for _ in range(2):
+        gallery(tmp_path, stage="test").picture("plot", figure, SUBJECT)
+        kept.append({path.suffix: path.read_bytes() for path in folder.iterdir()})
+    assert kept[0] == kept[1]
+    assert kept[0].keys() == {".png", ".svg", ".pdf"}
+    assert kept[0][".pdf"].startswith(b"%PDF")
+    svg = kept[0][".svg"].decode()
+    content = base64.b64decode(re.search(r"data:image/png;base64,([^\"]+)", svg)[1])
+    np.testing.assert_array_equal(Image.open(BytesIO(content)).convert("RGB"), PIXELS)
+
+
+def test_a_table_is_kept_as_csv(tmp_path):
+    gallery(tmp_path).table("plot table", ["band", "psnr"], [[0, 30.5], [1, float("inf")]])
+    text = (tmp_path / "pictures/val/spectra_plot-table.csv").read_text()
+    assert text.splitlines() == ["band,psnr", "0,30.5", "1,"]
 
 
 @pytest.mark.parametrize(
@@ -82,15 +126,15 @@ def test_names_are_safe(name, safe):
 
 
 def test_a_failing_write_leaves_the_picture_before(tmp_path, monkeypatch):
-    gallery(tmp_path).picture("plot", Image.fromarray(PIXELS))
+    gallery(tmp_path).picture("plot", drawn(PIXELS), SUBJECT)
 
-    def fill_the_disk(image, path, kind):
+    def fill_the_disk(image, path, kind, **options):
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", fill_the_disk)
     with pytest.raises(OSError, match="No space"):
-        gallery(tmp_path).picture("plot", Image.fromarray(255 - PIXELS))
+        gallery(tmp_path).picture("plot", drawn(255 - PIXELS), SUBJECT)
     (path,) = (tmp_path / "pictures").rglob("*.png")
     np.testing.assert_array_equal(np.asarray(Image.open(path)), PIXELS)
 
@@ -99,7 +143,7 @@ def test_tensorboard_has_the_very_pixels(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logger = TensorBoardLogger(tmp_path, name="", version="")
-    gallery(tmp_path, logger).picture("jelly", Image.fromarray(PIXELS))
+    gallery(tmp_path, logger).picture("jelly", drawn(PIXELS), SUBJECT)
     gallery(tmp_path, logger).scalars({"cost/spectra_s": 0.5})
     logger.finalize("success")
     events = EventAccumulator(str(tmp_path)).Reload()
@@ -132,7 +176,7 @@ def test_loggers_with_pictures_are_not_told_of(tmp_path, wandb_logger):
 
 def test_wandb_has_all_kinds_of_content(tmp_path, wandb_logger):
     shown = gallery(tmp_path, wandb_logger)
-    shown.picture("jelly", Image.fromarray(PIXELS))
+    shown.picture("jelly", drawn(PIXELS), SUBJECT)
     masks = [{"spatial": np.full((12, 17), label)} for label in (1, 2)]
     shown.overlays("regions", PIXELS, masks, ["band 0", "band 1"], {1: "A", 2: "B"})
     (tmp_path / "page.html").write_text("<p>inspector</p>")

@@ -1,26 +1,11 @@
-"use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
-const byId = (id) => document.getElementById(id);
 const metrics = data.metrics.map((each) => each.name);
 const facts = Object.fromEntries(data.metrics.map((each) => [each.name, each]));
 const columns = ["method", ...metrics, "seconds", "MB", "parameters", "GFLOPs"];
 const titles = { method: "Method", seconds: "Seconds", parameters: "Weights" };
-const palette = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a4fbf", "#8a6d3b"];
+// Orange is what was denoised, and here the best; what is in grey was not.
+const palette = ["var(--orange)", "var(--blue)", "var(--green)", "var(--purple)", "var(--sky)", "#7a4fbf", "#8a6d3b"];
 const state = { table: 0, case: 0, sort: "psnr_db", descending: true, what: "pictures", off: new Set() };
-
-function element(name, attributes, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
-function drawn(name, attributes, text) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
 
 const table = () => data.tables[state.table];
 const current = () => table().cases[state.case];
@@ -107,37 +92,6 @@ function sortBy(column) {
   show();
 }
 
-// A chart's frame: gives the places of values, and draws its axes.
-function frame(svg, height, x, y, title, places) {
-  const width = Math.max(320, svg.clientWidth || 900);
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.replaceChildren();
-  const box = { left: 46, right: width - places.right, top: 12, bottom: height - 40 };
-  const at = {
-    x: (v) => box.left + ((v - x[0]) / (x[1] - x[0] || 1)) * (box.right - box.left),
-    y: (v) => box.bottom - ((v - y[0]) / (y[1] - y[0] || 1)) * (box.bottom - box.top),
-  };
-  for (const [v, text] of places.x) {
-    svg.append(drawn("line", { class: "axis", x1: at.x(v), x2: at.x(v), y1: box.top, y2: box.bottom }));
-    svg.append(drawn("text", { class: "tick", x: at.x(v), y: box.bottom + 16, "text-anchor": "middle" }, text));
-  }
-  for (const [v, text] of places.y) {
-    svg.append(drawn("line", { class: "axis", x1: box.left, x2: box.right, y1: at.y(v), y2: at.y(v) }));
-    svg.append(drawn("text", { class: "tick", x: box.left - 6, y: at.y(v) + 4, "text-anchor": "end" }, text));
-  }
-  svg.append(drawn("text", { class: "tick", x: (box.left + box.right) / 2, y: height - 6, "text-anchor": "middle" }, title));
-  return at;
-}
-
-function ticks(low, high, count) {
-  const rough = (high - low) / count || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((each) => each * power >= rough);
-  const found = [];
-  for (let v = Math.ceil(low / step) * step; v <= high + 1e-9; v += step) found.push([v, String(Number(v.toFixed(6)))]);
-  return found;
-}
-
 function showScatter() {
   const svg = byId("scatter");
   const points = rows()
@@ -148,20 +102,20 @@ function showScatter() {
   const x = [Math.floor(Math.min(...xs)), Math.ceil(Math.max(...xs) + 0.01)];
   const margin = Math.max(0.5, 0.06 * (Math.max(...ys) - Math.min(...ys)));
   const y = [Math.min(...ys) - margin, Math.max(...ys) + margin];
-  const powers = [];
-  for (let p = x[0]; p <= x[1]; p++) powers.push([p, String(10 ** p)]);
-  const at = frame(svg, 380, x, y, "seconds a scene", { x: powers, y: ticks(...y, 6), right: 76 });
+  const tens = [];
+  for (let p = x[0]; p <= x[1]; p++) tens.push([p, String(10 ** p)]);
+  const at = frame(svg, 380, x, y, { x: "seconds a scene", y: "PSNR (dB)" }, { x: tens, y: ticks(...y, 6), right: 76 });
   const byKey = Object.fromEntries(points.map((p) => [p.row.key, p]));
   const taken = [];
   for (const p of [...points].sort((a, b) => b.y - a.y)) {
-    const colour = p.row.kind === "network" ? "#d55e00" : "#0072b2";
+    const colour = p.row.kind === "network" ? "var(--green)" : "var(--blue)";
     const [left, top] = [at.x(p.x), at.y(p.y)];
     const isRefined = p.row.key !== p.row.base;
     const before = isRefined ? byKey[p.row.base] : undefined;
     if (before) {
-      svg.append(drawn("line", { x1: at.x(before.x), y1: at.y(before.y), x2: left, y2: top, stroke: colour, opacity: 0.45 }));
+      svg.append(drawn("line", { x1: at.x(before.x), y1: at.y(before.y), x2: left, y2: top, style: `stroke:${colour}`, opacity: 0.45 }));
     }
-    const mark = drawn("circle", { cx: left, cy: top, r: 5, stroke: colour, "stroke-width": 1.6, fill: isRefined ? colour : "#fff", "data-key": p.row.key });
+    const mark = drawn("circle", { cx: left, cy: top, r: 5, style: `stroke:${colour};stroke-width:1.6;fill:${isRefined ? colour : "var(--paper)"}`, "data-key": p.row.key });
     mark.append(drawn("title", {}, `${p.row.method}: ${p.y.toFixed(2)} dB, ${p.row.seconds.toFixed(2)} s`));
     svg.append(mark);
     let height = top;
@@ -177,7 +131,7 @@ function showView() {
   if (!view) return;
   const shown = rows().filter((row) => row.key in view.pictures);
   const isError = state.what === "errors";
-  const scale = isError ? `black is none, bright is ${view.error.toPrecision(2)} or more` : "the same grey scale";
+  const scale = isError ? `dark is none, bright is ${view.error.toPrecision(2)} or more` : "the same grey scale";
   byId("view-caption").textContent = `${view.scene}, ${view.name}, band ${view.band}: the same crop by every method, ${scale}.`;
   const images = isError ? view.errors : view.pictures;
   const keys = [...(isError ? [] : [["clean", "Clean"]]), ...shown.map((row) => [row.key, row.method])];
@@ -194,7 +148,8 @@ function showView() {
 }
 
 function showSpectra(view, shown) {
-  const lines = [["clean", "Clean", "#000"], ...shown.map((row, place) => [row.key, row.method, palette[place % palette.length]])];
+  const colourOf = (row, place) => (row.key === "identity" ? "var(--noisy)" : palette[place % palette.length]);
+  const lines = [["clean", "Clean", "var(--ink)"], ...shown.map((row, place) => [row.key, row.method, colourOf(row, place)])];
   if (!state.off.size) for (const [key] of lines.slice(4)) state.off.add(key);
   const legend = lines.map(([key, label, colour]) => {
     const on = !state.off.has(key);
@@ -207,32 +162,25 @@ function showSpectra(view, shown) {
   });
   byId("legend").replaceChildren(...legend);
   const drawnLines = lines.filter(([key]) => !state.off.has(key));
-  const values = drawnLines.flatMap(([key]) => view.spectra[key]);
-  if (!values.length) return byId("spectra").replaceChildren();
+  if (!drawnLines.length) return byId("spectra").replaceChildren();
   const count = view.spectra.clean.length;
   const inNm = view.wavelengths.length === count;
   const places = inNm ? view.wavelengths : view.spectra.clean.map((_, band) => band);
   const order = places.map((_, band) => band).sort((a, b) => places[a] - places[b]);
-  const x = [places[order[0]], places[order[count - 1]]];
-  const y = [Math.min(...values), Math.max(...values)];
-  const at = frame(byId("spectra"), 300, x, y, inNm ? "wavelength (nm)" : "band", { x: ticks(...x, 8), y: ticks(...y, 5), right: 12 });
-  for (const [key, label, colour] of drawnLines.reverse()) {
-    const points = order.map((band) => `${at.x(places[band]).toFixed(1)},${at.y(view.spectra[key][band]).toFixed(1)}`);
-    const line = drawn("polyline", { points: points.join(" "), fill: "none", stroke: colour, "stroke-width": key === "clean" ? 1.6 : 1.1, "data-key": key });
-    line.append(drawn("title", {}, label));
-    byId("spectra").append(line);
-  }
+  chart(byId("spectra"), {
+    x: order.map((band) => places[band]),
+    lines: drawnLines.reverse().map(([key, name, colour]) => ({ key, name, colour, width: key === "clean" ? 1.8 : 1.2, values: order.map((band) => view.spectra[key][band]) })),
+    starts: view.starts,
+    height: 300,
+    titles: { x: inNm ? "wavelength (nm)" : "band", y: "value" },
+    tell: (place) => `band ${order[place]}${inNm ? `, ${places[order[place]]} nm` : ""}`,
+  });
 }
 
 function show() {
   showTable();
   showScatter();
   showView();
-}
-
-function fill(select, names, change) {
-  select.replaceChildren(...names.map((name, place) => element("option", { value: place }, name)));
-  select.onchange = () => change(Number(select.value));
 }
 
 function chooseTable(place) {
