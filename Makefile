@@ -136,11 +136,10 @@ export: $(INSTALLED) ## writes a network for elsewhere: BANDS=31 [TO=onnx|torch]
 table: $(INSTALLED) ## README's table of methods and picture of a denoised scene, made again
 	@$(INTERPRETER) -m docs.methods
 
-figures: $(INSTALLED) ## draws the README's pictures of a run, two of them with a browser: CKPT=best.ckpt of the quickstart
-	@test -n "$$RAS2S_CKPT" || { echo 'error: say of which run: make figures CKPT=runs/quickstart/<time>/checkpoints/best.ckpt' >&2; exit 2; }
-	@$(INTERPRETER) docs/figures.py "$$RAS2S_CKPT"
+figures: $(INSTALLED) ## draws the README's picture, as SVG and PDF in figures/ too, and with a browser the pages' [CKPT=ras2s]
+	@$(INTERPRETER) -m docs.figures $(if $(CKPT),"$$RAS2S_CKPT")
 	@$(BROWSER)
-	@$(INTERPRETER) -m docs.screenshots "$$RAS2S_CKPT"
+	@$(INTERPRETER) -m docs.screenshots $(if $(CKPT),"$$RAS2S_CKPT")
 
 test-browser: $(INSTALLED) ## opens the pages in a real browser; installs Chromium if there is none
 	@$(BROWSER)

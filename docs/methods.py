@@ -13,11 +13,10 @@ import torch
 from datamodules import IndianPines
 from lightning_ras2s import denoise
 from lightning_ras2s.metrics import mpsnr, mssim, sam
+from lightning_ras2s.pictures.colour import Display
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
-
-from docs.figures import RED_GREEN_BLUE, colour
 
 PICTURE = Path(__file__).with_name("denoised.png")
 METHODS = {  # key -> what stands in the table and the picture
@@ -48,18 +47,17 @@ def main(picture: Path = PICTURE) -> None:
         took = "" if key == "identity" else f"{min(seconds):.2f}"
         print(f"| {label} | {values[0]:.2f} | {values[1]:.3f} | {values[2]:.3f} | {took} |")  # noqa: T201
         results[f"{label}  {values[0]:.1f} dB"] = denoised
-    draw(results, picture)
+    draw(results, data.scenes("test")[0].wavelengths, picture)
 
 
-def draw(results: dict[str, torch.Tensor], picture: Path) -> None:
-    """Strips of false colour, one above the other: [1, B, H, W] by what stands beside each."""
-    clean = results["Clean"][0, list(RED_GREEN_BLUE)].numpy()
-    low, high = np.percentile(clean, (1, 99), axis=(1, 2))
+def draw(results: dict[str, torch.Tensor], wavelengths: np.ndarray | None, picture: Path) -> None:
+    """Strips of colour, one above the other: [1, B, H, W] by what stands beside each."""
+    display = Display(results["Clean"][0].numpy(), wavelengths)
     size = (8.5, 1.5 * len(results))
     figure, axes = plt.subplots(len(results), 1, figsize=size, layout="constrained")
     order = [*list(results)[1:], "Clean"]
     for axis, name in zip(axes, order, strict=True):
-        image = colour(results[name], low, high).transpose(1, 0, 2)  # lies down
+        image = display(results[name][0].numpy()).transpose(1, 0, 2)  # lies down
         axis.imshow(image, interpolation="nearest")
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=12)
         axis.set_xticks([])

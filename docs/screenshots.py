@@ -1,6 +1,6 @@
-"""Takes README's pictures of pages in a real browser: of a run of the quickstart, and of quality.
+"""Takes the documentation's pictures of pages in a real browser.
 
-make figures CKPT=runs/quickstart/<time>/checkpoints/best.ckpt
+make figures [CKPT=ras2s]
 """
 
 import sys
@@ -11,61 +11,67 @@ from playwright.sync_api import Page, sync_playwright
 
 from datamodules import write_scene
 from datamodules.indian_pines import load_scene
+from lightning_ras2s.experiment import main as experiment
 from lightning_ras2s.inference.command import main as denoise
-from tests.browser.chromium import WINDOW, launch
+from tests.browser.chromium import launch
+from tests.browser.viewing import PLACE
 
 DOCS = Path(__file__).parent
-TALL = {"width": 1400, "height": 2000}  # shows the numbers and the first pictures
+REPORT = {"width": 1400, "height": 1700}  # the numbers and the first figure
+INSPECTOR = {"width": 1440, "height": 1290}
+QUALITY = {"width": 1400, "height": 1330}  # the five lines, the pictures and the spectra
 CLICKED = (100, 16)  # row and column, those of docs/figures.py
-TO_THE_NOISE = {"width": 1400, "height": 1230}  # the five lines, the pictures and the spectra
-PLACE = """([row, column]) => {
-    const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name("denoised"))
-    const {left, top} = view.canvas_view.el.getBoundingClientRect()
-    return [left + view.frame.x_scale.compute(column), top + view.frame.y_scale.compute(row)]
-}"""
+BAND = 20  # likewise
 
 
 def open_page(page: Page, path: Path) -> None:
-    """Opens a file, to the moment when Bokeh has drawn it."""
+    """Opens a file, to the moment when it has drawn itself."""
     page.goto(path.absolute().as_uri())
-    page.wait_for_function("Bokeh.documents[0].is_idle")
+    page.wait_for_function("document.querySelector('[data-shown]')")
 
 
-def choose_pixel(page: Page) -> None:
-    """Puts the spatial regions over the pictures, and clicks on a pixel of the denoised one."""
-    page.get_by_text("spatial", exact=True).click()
-    place = page.evaluate(PLACE, CLICKED)
-    page.mouse.click(*place)
-    page.get_by_text(f"row {CLICKED[0]}, column {CLICKED[1]}").wait_for()
+def show_band(page: Page, band: int) -> None:
+    """Goes to a band, along the slider."""
+    move = "(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); }"
+    page.locator("#band").evaluate(move, str(band))
+    page.get_by_text(f"Band {band},").first.wait_for()
 
 
-def main(run: Path) -> None:
-    """Opens the pages of a run and takes their pictures."""
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        page = browser.new_page(viewport=TALL)
+def main(weights: str = "ras2s") -> None:
+    """Tests weights, denoises a file, opens the pages of both and takes their pictures."""
+    with TemporaryDirectory() as folder, sync_playwright() as playwright:
+        run = Path(folder) / "run"
+        experiment(["test", "quickstart", f"--weights={weights}", f"--run_dir={run}"])
+        page = launch(playwright).new_page(viewport=REPORT)
         open_page(page, run / "report.html")
         page.screenshot(path=DOCS / "report.png")
-        page.set_viewport_size(WINDOW)
-        open_page(page, next((run / "inspector").glob("*_mixture.html")))
-        choose_pixel(page)
-        page.screenshot(path=DOCS / "inspector.png")
-        page.set_viewport_size(TO_THE_NOISE)
-        with TemporaryDirectory() as folder:
-            take_quality(page, Path(folder))
-        browser.close()
+        take_inspector(page, next((run / "inspector").glob("*.html")))
+        take_quality(page, Path(folder))
+
+
+def take_inspector(page: Page, path: Path) -> None:
+    """At a pixel and band, under mixture noise."""
+    page.set_viewport_size(INSPECTOR)
+    open_page(page, path)
+    page.locator("#case").select_option(label="mixture")
+    show_band(page, BAND)
+    left, top, x, y = page.evaluate(PLACE, ["picture", *CLICKED])
+    page.mouse.click(left + x, top + y)
+    page.get_by_text(f"row {CLICKED[0]}, column {CLICKED[1]}").first.wait_for()
+    page.wait_for_timeout(300)
+    page.screenshot(path=DOCS / "inspector.png")
 
 
 def take_quality(page: Page, folder: Path) -> None:
     """Denoises Indian Pines, and looks at its page at the noisiest band."""
     write_scene(load_scene(), folder / "indian_pines.hdr")
     denoise([str(folder / "indian_pines.hdr"), "-o", str(folder / "clean.hdr")])
+    page.set_viewport_size(QUALITY)
     open_page(page, folder / "clean.quality.html")
-    page.evaluate("Bokeh.documents[0].roots().find((root) => root.type === 'Slider').value = 0")
-    page.get_by_text("Band 0:").wait_for()
-    page.wait_for_function("Bokeh.documents[0].is_idle")
+    show_band(page, 0)
+    page.wait_for_timeout(300)
     page.screenshot(path=DOCS / "quality.png")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute().parents[1])
+    main(*sys.argv[1:])

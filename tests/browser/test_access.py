@@ -1,4 +1,4 @@
-"""No page keeps anybody out: axe-core finds no serious fault, in light and dark, large and small."""
+"""No page keeps anybody out: axe-core finds no serious fault, light or dark, large or small."""
 
 import pytest
 
