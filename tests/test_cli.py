@@ -167,9 +167,10 @@ def test_wandb_holds_what_the_best_weights_make_of_the_test_scene(trained):
     network = load_network(run / "checkpoints" / "best.ckpt")
     name = "indian_pines_test mixture"
 
-    for source in ("encoded", "embedding"):
-        masks = network.region_masks(noisy, source=source)
-        key = f"regions/test/{name} {source}"
+    clean = data.test_set[0]["clean"][None]
+    for source, seen, cube in (("encoded", "noisy", noisy), ("embedding", "clean", clean)):
+        masks = network.region_masks(cube, source=source)
+        key = f"regions/test/{name} {source} of {seen}"
         panel = logged.logged(key)[-1]
         for number, band in enumerate((25, 75, 125, 175)):
             assert panel["captions"][number].startswith(f"band {band}, ")
@@ -178,7 +179,7 @@ def test_wandb_holds_what_the_best_weights_make_of_the_test_scene(trained):
                 expected = getattr(masks, kind)[0, band].numpy()
                 np.testing.assert_array_equal(np.asarray(Image.open(file)), expected)
             labels = logged.config["_wandb"]["mask/class_labels"][f"{key}_wandb_delimeter_{kind}"]
-            assert labels["value"] == {"0": "region 1", "1": "region 2", "2": "region 3"}
+            assert labels["value"] == {"0": "region 0", "1": "region 1", "2": "region 2"}
 
     with torch.inference_mode():
         denoised = network(noisy)[0]
@@ -188,15 +189,15 @@ def test_wandb_holds_what_the_best_weights_make_of_the_test_scene(trained):
     for key in tables:
         pixel = re.search(r"pixel (\d+),(\d+)_table", key)
         table = logged.table(key)["data"]
-        spectrum = [value for _, line, value in table if line == "denoised"]
+        spectrum = [value for _, line, value in table if line == "RAS2S"]
         expected = denoised[order, int(pixel[1]), int(pixel[2])]
         np.testing.assert_allclose(spectrum, expected, rtol=1e-5, atol=1e-6)
 
     (page,) = (run / "inspector").iterdir()
-    held = logged.files / logged.logged(f"inspector/test/{name}")[-1]["path"]
+    held = logged.files / logged.logged("inspector/test/indian_pines_test")[-1]["path"]
     assert held.read_bytes() == page.read_bytes()
     report = (run / "report.html").read_text()
-    assert "inspector/indian_pines_test_mixture.html" in report
+    assert "inspector/indian_pines_test.html" in report
 
 
 def test_what_is_looked_at_is_chosen_by_flags(folder, capsys):

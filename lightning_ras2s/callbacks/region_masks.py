@@ -117,6 +117,8 @@ def find_masks(
 ) -> dict[RegionKey, Tensor]:
     """The regions [B, H, W] that a network makes; empty for a network that makes none.
 
+    Those of an input that is not finite are left out.
+
     Args:
         view: The scene.
         network: Any.
@@ -130,6 +132,8 @@ def find_masks(
     found = {}
     for source, name in shown:
         cube = inputs[name][None].to(view.noisy)
+        if not cube.isfinite().all():  # of a network that has diverged
+            continue
         masks = network.region_masks(cube, source=source)  # type: ignore[operator]
         for kind, mask in masks._asdict().items():
             if mask is not None:

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import nn
 
 from lightning_ras2s import RAS2S
-from lightning_ras2s.callbacks.region_masks import RegionMasks, spread_bands
+from lightning_ras2s.callbacks.region_masks import RegionMasks, find_masks, spread_bands
 from lightning_ras2s.networks.ras2s.ssra import RegionMasks as Masks
 from lightning_ras2s.pictures.gallery import Gallery
 from lightning_ras2s.pictures.region_figures import palette
@@ -305,3 +305,11 @@ def test_a_scene_of_one_column_keeps_its_shape_in_wandb(tmp_path, monkeypatch):
     mask = np.zeros((5, 1), np.uint8)
     gallery.overlays("x", np.zeros((5, 1, 3), np.uint8), [{"spatial": mask}], ["a"], {0: "b"})
     assert recorder.rows[0]["regions/val/x"][0].image.size == (1, 5)
+
+
+def test_an_input_that_is_not_finite_has_no_regions():
+    noisy = cube(3, 6, 7)
+    view = view_of(noisy, torch.full_like(noisy, torch.nan))
+    shown = [("encoded", "noisy"), ("embedding", "denoised")]
+    found = find_masks(view, RAS2S(channels=2), shown)
+    assert {key[:2] for key in found} == {("encoded", "noisy")}

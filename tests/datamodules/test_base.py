@@ -265,7 +265,7 @@ def test_validation_scenes_come_once_per_case_whatever_the_epoch(stage):
 def test_the_noise_of_validation_is_made_after_the_transfer_and_follows_from_names():
     module = ready("validate", evaluation_seed=5, val_noise=["mixture"])
     (batch,) = module.val_dataloader()
-    facts = {"dataset", "name", "case", "index", "offset", "gain"}
+    facts = {"dataset", "name", "case", "index", "offset", "gain", "reflectance"}
     assert batch.keys() == {"clean", "seed"} | facts
     out = module.on_after_batch_transfer(batch, 0)
     assert out.keys() == {"clean", "noisy"} | facts
