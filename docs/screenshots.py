@@ -54,10 +54,12 @@ def take_inspector(page: Page, path: Path) -> None:
     page.set_viewport_size(INSPECTOR)
     open_page(page, path)
     page.locator("#case").select_option(label="mixture")
+    page.locator("#region-source").select_option(label="embedding")
     show_band(page, BAND)
     left, top, x, y = page.evaluate(PLACE, ["picture", *CLICKED])
     page.mouse.click(left + x, top + y)
     page.get_by_text(f"row {CLICKED[0]}, column {CLICKED[1]}").first.wait_for()
+    page.mouse.move(0, 0)
     page.wait_for_timeout(300)
     page.screenshot(path=DOCS / "inspector.png")
 

@@ -59,8 +59,10 @@ class DenoisedScenes(SceneCallback):
             change = (thin.noisy - thin.best).median(0).values  # blind to outliers
         else:
             change = (thin.best - thin.clean).abs().mean(0)
+        height, width = view.noisy.shape[1:]
         return Look(
-            display.caption + (f", every {_ordinal(step)} pixel" if step > 1 else ""),
+            f"{height} x {width} pixels, {display.caption}"
+            + (f", every {_ordinal(step)} pixel" if step > 1 else ""),
             {name: display(image) for name, image in images.items()},
             change.float().nan_to_num(1.0).clamp(-1, 1).cpu().numpy().astype(np.float16),
             {} if view.clean is None else _quality(view, view.clean),

@@ -45,7 +45,7 @@ def test_a_look_has_the_pictures_of_one_display_and_the_quality():
     assert list(found.pictures) == ["noisy", "denoised", "clean"]
     for name, picture in found.pictures.items():
         np.testing.assert_array_equal(picture, display(getattr(scene, name).numpy()))
-    assert found.caption == "radiance colour"
+    assert found.caption == "20 x 33 pixels, radiance colour"
     for name in ("noisy", "denoised"):
         image = getattr(scene, name)[None]
         expected = (mpsnr(image, scene.clean[None]).item(), sam(image, scene.clean[None]).item())
@@ -138,7 +138,7 @@ def test_each_scene_and_case_has_a_picture_of_its_own(tmp_path):
         "jelly b": ("jelly", "b", ""),
         "beads a": ("beads", "a", ""),
     }
-    assert "jelly b (radiance colour)" in texts(wall.figures["jelly b"])
+    assert "jelly b (20 x 33 pixels, radiance colour)" in texts(wall.figures["jelly b"])
 
 
 def test_there_is_a_column_for_each_method_and_the_error_is_that_of_the_last(tmp_path):
@@ -186,7 +186,7 @@ def texts(figure):
 def test_the_picture_tells_scene_colours_cases_quality_and_unit():
     found = look()._replace(quality={"noisy": (13.731, 0.8149), "denoised": (38.958, 0.0771)})
     shown = texts(draw_scene("jelly stripe", found, 1.0))
-    assert "jelly stripe (radiance colour)" in shown
+    assert "jelly stripe (20 x 33 pixels, radiance colour)" in shown
     assert {"noisy", "denoised", "clean", "error"} <= set(shown)
     assert shown.count("13.73 dB, 0.815 rad") == 1
     assert shown.count("38.96 dB, 0.077 rad") == 1

@@ -16,6 +16,14 @@ function drawn(name, attributes, text) {
   return made;
 }
 
+if (!("DecompressionStream" in window)) document.body.prepend("This page needs a browser of 2023 or later.");
+
+// The bytes of one of the page's packed elements.
+async function inflate(blob) {
+  const bytes = Uint8Array.from(atob(byId(`blob-${blob}`).textContent.slice(1)), (c) => c.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
+}
+
 function fill(select, names, change) {
   select.replaceChildren(...names.map((name, place) => element("option", { value: place }, name)));
   select.onchange = () => change(Number(select.value));

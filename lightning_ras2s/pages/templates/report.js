@@ -6,12 +6,7 @@ const DPI = 300;
 
 const made = new Map();  // files, by the number of their element
 async function fileOf(blob, kind) {
-  if (!made.has(blob)) {
-    const bytes = Uint8Array.from(atob(byId(`blob-${blob}`).textContent.slice(1)), (c) => c.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-    const content = await new Response(stream).arrayBuffer();
-    made.set(blob, new Blob([content], { type: TYPES[kind] }));
-  }
+  if (!made.has(blob)) made.set(blob, new Blob([await inflate(blob)], { type: TYPES[kind] }));
   return made.get(blob);
 }
 

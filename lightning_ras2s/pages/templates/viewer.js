@@ -19,11 +19,8 @@ const state = {
 // What has been unpacked, by its number. "+" stands before differences from band to band.
 const ready = new Map();
 async function unpack(blob, Type) {
-  const text = byId(`blob-${blob}`).textContent;
-  const bytes = Uint8Array.from(atob(text.slice(1)), (c) => c.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const codes = new Type(await new Response(stream).arrayBuffer());
-  if (text[0] === "+") for (let place = area; place < codes.length; place++) codes[place] += codes[place - area];
+  const codes = new Type(await inflate(blob));
+  if (byId(`blob-${blob}`).textContent[0] === "+") for (let place = area; place < codes.length; place++) codes[place] += codes[place - area];
   return codes;
 }
 
