@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from lightning_ras2s.compare.trainings import FACTORS, Budget, Training
 from lightning_ras2s.evaluation import DIGITS
 from lightning_ras2s.methods import REFINED
+from lightning_ras2s.pictures.drawing import OTHERS
 
 SHOWN = {"psnr_db": "PSNR (dB)", "ssim": "SSIM", "sam_rad": "SAM (rad)"}
 
@@ -134,7 +135,7 @@ def draw(trainings: Sequence[Training]) -> Figure:
         axis.plot(
             places,
             [psnr for _, _, psnr in curve],
-            color=f"C{keys.index(training.method.key)}",
+            color=OTHERS[keys.index(training.method.key) % len(OTHERS)],
             label=training.method.label if is_first else None,
             lw=1.6,
         )

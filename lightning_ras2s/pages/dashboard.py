@@ -25,7 +25,7 @@ from urllib.parse import quote, unquote_to_bytes
 from lightning_ras2s.evaluation import DIGITS, mean
 from lightning_ras2s.pages.report import write_report
 from lightning_ras2s.pages.template import duration, moment, placeless, render
-from lightning_ras2s.runs.folder import RUNS, RunFolder, find_runs
+from lightning_ras2s.runs.folder import PARTS, RUNS, RunFolder, find_runs
 
 ADDRESS = "127.0.0.1"
 OURS = (ADDRESS, "localhost")  # under any other name a foreign page has led the browser here
@@ -207,8 +207,12 @@ def _flat(settings: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def find_denoised(runs: Path) -> list[Path]:
-    """The records of files that were denoised below a folder."""
-    return [path for path in runs.rglob(f"*{QUALITY}") if path.is_file()]
+    """The records of files that were denoised below a folder, but not in the parts of a run."""
+    found = []
+    for path, folders, files in os.walk(runs):
+        folders[:] = [name for name in folders if name not in PARTS]
+        found += [Path(path, name) for name in files if name.endswith(QUALITY)]
+    return found
 
 
 def _denoised(path: Path, runs: Path) -> Entry | None:

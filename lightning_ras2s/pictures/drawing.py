@@ -17,7 +17,7 @@ SIGNED_MAP = "PRGn"  # what was removed, and gains: zero is white
 GAP = 2.5  # usual steps between neighbours, beyond which a line over the spectrum is broken
 
 
-OTHERS = ("#0072b2", "#00805c", "#a8558a", "#2b8fc9")  # what is compared with
+OTHERS = ("#0072b2", "#00805c", "#a8558a", "#2b8fc9", "#7a4fbf", "#8a6d3b", "#1c2430")
 
 
 def line_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -79,6 +79,7 @@ document.querySelectorAll(".stage").forEach((part) => {
 });
 
 async function show(part, stage, state) {
+  const mine = (part.turn = (part.turn ?? 0) + 1);
   for (const topic of part.querySelectorAll(".topic")) {
     const its = stage.figures.filter((each) => each.topic === topic.dataset.topic);
     const figure =
@@ -88,7 +89,9 @@ async function show(part, stage, state) {
     if (!figure) continue;
     const title = topic.querySelector("h3").textContent;
     const image = topic.querySelector("img");
-    image.src = await addressOf(figure);
+    const address = await addressOf(figure);
+    if (mine !== part.turn) return;  // chosen anew meanwhile
+    image.src = address;
     image.alt = `${title}: ${[figure.scene, figure.case].filter(Boolean).join(", ")}`;
     topic.querySelector(".name").textContent = [figure.scene, figure.case].filter(Boolean).join(", ");
     topic.querySelectorAll("[data-kind]").forEach((button) => {
