@@ -1,6 +1,7 @@
 """A page for each watched scene, to look into it band by band and pixel by pixel."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import lightning as L
@@ -62,6 +63,14 @@ class Inspector(SceneCallback):
         self._cases = 1
         self._clean_masks: dict[tuple[str, str], dict[RegionKey, Tensor]] = {}
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The weights may have changed."""
+        self._clean_masks = {}
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Likewise."""
+        self._clean_masks = {}
+
     def look(self, view: View, network: nn.Module) -> Look:
         """What the page holds of the scene under this noise."""
         from lightning_ras2s.pages.packed import Quantised
@@ -72,9 +81,12 @@ class Inspector(SceneCallback):
             images = {MEDIAN: median_filter(view.noisy[None])[0]} | images
         images = {NOISY: view.noisy} | images
         known = view.clean is not None
-        inputs = 6 if known else 5
+        masks = self._masks(view, network)
+        of_clean = sum(key.input == "clean" for key in masks)  # the same in all cases
         dtype, rows, columns = what_fits(
-            view.noisy.shape, self._cases * len(images) + known, self._cases * inputs * 2
+            view.noisy.shape,
+            self._cases * len(images) + known,
+            self._cases * (len(masks) - of_clean) + of_clean,
         )
         part = np.s_[:, rows.start : rows.stop, columns.start : columns.stop]
 
@@ -82,7 +94,6 @@ class Inspector(SceneCallback):
             return Quantised.of(image[part].float().cpu().numpy(), dtype)
 
         clean = None if view.clean is None else quantised(view.clean)
-        masks = self._masks(view, network)
         case = SceneCase(
             view.item.noise_case,
             {name: quantised(image) for name, image in images.items()},
@@ -110,8 +121,6 @@ class Inspector(SceneCallback):
 
     def show(self, looks: dict[EvaluationItem, Look], gallery: Gallery) -> None:
         """Writes the pages, each whole or not at all."""
-        from dataclasses import replace
-
         from lightning_ras2s.pages.inspector import inspector_page
 
         for name in dict.fromkeys(item.scene for item in looks):

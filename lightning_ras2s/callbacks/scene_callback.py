@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from datamodules.samples import EvaluationItem
 from lightning_ras2s.evaluation import NOISY
+from lightning_ras2s.methods import refined
 from lightning_ras2s.pictures.gallery import Gallery
 from lightning_ras2s.runs.best_effort import best_effort, warn_once
 
@@ -33,7 +34,8 @@ class View:
         clean: [B, H, W]; None where nobody knows it.
         wavelengths: Band centres in nm, [B]; None where unknown.
         valid: Which pixels count, [H, W] or [B, H, W]; None for all.
-        methods: [B, H, W] by every method of the table but the noisy one, the best last.
+        methods: [B, H, W] by every method of the table but the noisy one; last that of the run, and
+            at the very end with +S.
         is_reflectance: Whether the scene is known to be reflectance.
     """
 
@@ -58,7 +60,7 @@ class View:
 
     @property
     def by_method(self) -> dict[str, Tensor]:
-        """[B, H, W] by every method, the best last: at least by the network."""
+        """[B, H, W] by every method, that of the run last: at least by the network."""
         return self.methods or {"denoised": self.denoised}
 
     @property
@@ -170,6 +172,8 @@ class SceneCallback(L.Callback, ABC):
         if outputs[own].is_cuda:
             torch.cuda.synchronize()  # the network's time is not ours
         start = time.perf_counter()
+        with_s = refined(pl_module.method).label  # type: ignore[arg-type]
+        order = sorted(outputs, key=lambda name: (name in (own, with_s), name == with_s))
         for number, index in enumerate(indices):
             if index in self._watched[stage]:
                 view = View(
@@ -179,7 +183,7 @@ class SceneCallback(L.Callback, ABC):
                     batch["clean"][number] if "clean" in batch else None,
                     _known(batch.get("wavelengths"), number),
                     batch["valid"][number] if "valid" in batch else None,
-                    {name: image[number] for name, image in outputs.items() if name != NOISY},
+                    {name: outputs[name][number] for name in order if name != NOISY},
                     bool(batch["reflectance"][number]),
                 )
                 seen = self.look(view, pl_module.network)  # type: ignore[arg-type]

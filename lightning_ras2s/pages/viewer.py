@@ -21,7 +21,6 @@ FRAME = 150e3  # bytes of a page without a scene
 BASE64 = 4 / 3
 DEFLATED = 0.65, 0.1  # bytes that a value of a cube and of a mask takes, about
 PERCENTILES = (1, 99)  # of a band: its black and white
-LARGEST = 99.5  # percentile of a map: the end of its scale
 SAMPLE = 64  # rows and columns from which the first band is chosen
 
 
@@ -223,7 +222,6 @@ def _case(case: SceneCase, blobs: Blobs) -> dict[str, Any]:
         "cubes": {name: blobs.cube(cube) for name, cube in case.cubes.items()},
         "error": None if case.error is None else blobs.cube(case.error),
         "masks": {" ".join(key): blobs.put(mask) for key, mask in case.masks.items()},
-        "shares": {" ".join(key): _shares(mask) for key, mask in case.masks.items()},
         "measures": {
             name: {
                 "title": measure.title,
@@ -234,12 +232,6 @@ def _case(case: SceneCase, blobs: Blobs) -> dict[str, Any]:
         },
         "means": case.means,
     }
-
-
-def _shares(mask: np.ndarray) -> list[float]:
-    """Of all shown values, by region."""
-    counts = np.bincount(mask.ravel())
-    return (counts / counts.sum()).round(4).tolist()
 
 
 def _listed(values: np.ndarray) -> list[float | None]:

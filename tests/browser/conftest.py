@@ -7,6 +7,11 @@ import pytest
 from tests.browser.chromium import BROWSERS, WINDOW, launch
 
 
+def pytest_addoption(parser):
+    """``make test-browser ARGS=--pictures=folder`` keeps a picture of every page, to be looked at."""
+    parser.addoption("--pictures", help="a folder for pictures of all pages")
+
+
 @pytest.fixture(scope="package")
 def browser():
     """Chromium, as long as these tests run."""

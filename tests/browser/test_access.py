@@ -33,7 +33,7 @@ def path(request, tmp_path):
 
 
 @pytest.mark.parametrize("path", PAGES, indirect=True)
-def test_axe_finds_no_serious_fault(path, open_page):
+def test_axe_finds_no_serious_fault(path, open_page, request):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
     page = open_page(path)
     page.wait_for_timeout(200)
@@ -45,6 +45,10 @@ def test_axe_finds_no_serious_fault(path, open_page):
             page.set_viewport_size({"width": width, "height": height})
             page.emulate_media(color_scheme=scheme)
             page.wait_for_timeout(200)
+            if pictures := request.config.getoption("--pictures", None):
+                name_of_page = request.node.callspec.id
+                place = f"{pictures}/{name_of_page}-{width}-{scheme}.png"
+                page.screenshot(path=place, full_page=True)
             for fault in axe.Axe().run(page).response["violations"]:
                 if fault["impact"] in ("serious", "critical"):
                     nodes = [node["target"] for node in fault["nodes"][:4]]

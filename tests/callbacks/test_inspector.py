@@ -145,3 +145,19 @@ def test_training_writes_nothing_and_validation_by_itself_does(tmp_path, told):
     (page,) = (tmp_path / "inspector").iterdir()
     assert page.name == "val-up.html"
     assert "<title>field: val up</title>" in page.read_text()
+
+
+def test_the_runs_own_network_is_the_last_and_new_weights_have_new_regions(tmp_path, given):
+    trainer, field = run(tmp_path)
+    torch.manual_seed(0)
+    network = RAS2S(channels=2, regions=4)
+    denoiser = HSIDenoiser(network, methods=["network+s", "network", "median+s"])
+    for _ in range(2):
+        trainer.test(denoiser, field, verbose=False)
+        for guide in (network.region_aware.spectral_guide, network.region_aware.spatial_guide.base):
+            torch.nn.init.normal_(guide.bias, std=5.0)
+    first, second = (scene.cases[0] for _, scene in given)
+    assert list(first.cubes) == ["Noisy", "Median", "Median+S", "RAS2S", "RAS2S+S"]
+    for kind in ("spatial", "spectral"):
+        key = ("embedding", "clean", kind)
+        assert (first.masks[key] != second.masks[key]).any()

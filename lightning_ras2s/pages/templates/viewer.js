@@ -40,7 +40,6 @@ const methods = () => Object.keys(current().cubes);
 const best = () => methods().at(-1);
 const cubeOf = (name) => (name === CLEAN ? data.clean : current().cubes[name]);
 const shownNames = () => [...methods(), ...(hasClean ? [CLEAN] : [])];
-const isOurs = (name) => name !== NOISY && name !== CLEAN && !/^Median/.test(name);
 function lookOf(name) {
   if (name === NOISY) return { colour: "var(--noisy)", width: 1.1 };
   if (name === CLEAN) return { colour: "var(--ink)", width: 1.8 };
