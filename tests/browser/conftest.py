@@ -8,7 +8,7 @@ from tests.browser.chromium import BROWSERS, WINDOW, launch
 
 
 def pytest_addoption(parser):
-    """``make test-browser ARGS=--pictures=folder`` keeps a picture of every page, to be looked at."""
+    """``make test-browser ARGS=--pictures=folder`` keeps pictures of all pages, to be looked at."""
     parser.addoption("--pictures", help="a folder for pictures of all pages")
 
 
