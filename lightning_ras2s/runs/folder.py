@@ -221,16 +221,14 @@ class RunFolder:
         with suppress(KeyError, TypeError):
             path = path or self.settings["model"]["network"]["init_args"]["path"]
         if isinstance(path, str) and path:
-            parts = Path(path).parts
-            return "/".join(parts[-4:]) if len(parts) > 1 else f"{path} (of the package)"
+            packaged = len(Path(path).parts) == 1 and not Path(path).suffix
+            return f"{path} (of the package)" if packaged else _below_runs(Path(path), 1)
         return f"{self.weights.name} of this run" if self.weights else ""
 
     @property
     def name(self) -> str:
         """Its place below the folder of all runs, as far as its path tells."""
-        parts = self.path.absolute().parts
-        after = [place for place, part in enumerate(parts) if part == RUNS.name]
-        return "/".join(parts[after[-1] + 1 :] if after else parts[-2:])
+        return _below_runs(self.path.absolute(), 2)
 
     @property
     def kind(self) -> str:
@@ -278,6 +276,12 @@ class RunFolder:
         whole = text[: text.rfind("\n") + 1]  # the last line may still be being written
         with suppress(csv.Error):  # what is behind it is not read
             yield from csv.DictReader(StringIO(whole, newline=""))
+
+
+def _below_runs(path: Path, otherwise: int) -> str:
+    """A path from the folder of all runs on; its last parts, if it leads elsewhere."""
+    after = [place for place, part in enumerate(path.parts) if part == RUNS.name]
+    return "/".join(path.parts[after[-1] + 1 :] if after else path.parts[-otherwise:])
 
 
 def names_for(folder: Path) -> Iterator[Path]:

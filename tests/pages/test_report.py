@@ -256,6 +256,13 @@ def test_what_was_trained_on_tested_on_and_with_which_weights_is_told(run):
     text = page_of(run).text
     assert "Trained on" not in text
     assert "Weights a/1/checkpoints/best.ckpt" in text
+    for path, told in {
+        "/home/me/best.ckpt": "best.ckpt",
+        "ras2s": "ras2s (of the package)",
+    }.items():
+        put_config(run, f"model: {{network: {{init_args: {{path: {path}}}}}}}")
+        assert f"Weights {told} " in page_of(run).text
+        assert "home/me" not in page_of(run).text
 
 
 SAID = {
