@@ -12,7 +12,7 @@ from PIL import Image
 
 from lightning_ras2s.evaluation import DIGITS, HEADERS
 from lightning_ras2s.metrics import METRICS
-from lightning_ras2s.pages.template import render
+from lightning_ras2s.pages.template import placeless, render
 from lightning_ras2s.pictures.drawing import ERROR_MAP, SpectralAxis
 from lightning_ras2s.tables.cells import Cache, Cell
 from lightning_ras2s.tables.summary import Entry, Row, Table
@@ -55,7 +55,7 @@ def _table(table: Table, cache: Cache) -> dict[str, Any]:
         *dict.fromkeys(f"{r.method.label}: {r.note}" for r in table.rows if r.note),
     ]
     return {"title": table.title, "scenes": table.scenes, "seeds": table.seeds, "cases": cases,
-            "notes": notes}  # fmt: skip
+            "notes": [placeless(note) for note in notes]}  # fmt: skip
 
 
 def _case(table: Table, case: str, cache: Cache) -> dict[str, Any]:
