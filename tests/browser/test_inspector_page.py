@@ -199,6 +199,14 @@ def test_pinned_pixels_stay_side_by_side_and_can_be_let_go(viewed):
     assert figures.first.locator("figcaption").inner_text().startswith("1: row 8, column 17")
 
 
+def test_a_pixel_can_be_typed_and_stays_within_the_scene(viewed):
+    for row, shown in (("3", 3), ("99", HEIGHT - 1)):
+        viewed.page.get_by_label("row", exact=True).fill(row)
+        viewed.drawn(lambda: viewed.page.keyboard.press("Tab"))
+        caption = viewed.page.locator("#spectra figcaption").inner_text()
+        assert caption.startswith(f"row {shown}, column {MARKED[1]},")
+
+
 def test_curves_and_strips_break_at_gaps_of_the_wavelengths(viewed):
     viewed.click("picture", 3, 12)
     for chart, lines in (("#spectra svg", 5), ("#measure-chart", 4)):

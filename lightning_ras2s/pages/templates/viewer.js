@@ -426,7 +426,11 @@ async function show() {
 }
 
 function showPins() {
-  byId("pixel").textContent = `Spectra of row ${state.pixel[0]}, column ${state.pixel[1]}`;
+  ["row", "column"].forEach((id, axis) => {
+    const first = [data.top, data.left][axis];
+    Object.assign(byId(id), { min: first, max: first + data.size[axis] - 1, value: state.pixel[axis] });
+    byId(id).closest("label").dataset.chosen = state.pixel[axis];
+  });
   byId("pins").replaceChildren(
     ...state.pins.map(([row, column], number) => {
       const button = element("button", { type: "button", title: "removes this pin" }, `${number + 1}: ${row}, ${column} ✕`);
@@ -508,6 +512,11 @@ byId("black").addEventListener("input", (event) => change({ black: event.target.
 byId("white").addEventListener("input", (event) => change({ white: event.target.value / 100 }));
 byId("opacity").addEventListener("input", (event) => { state.opacity = event.target.value / 100; showRegions(); });
 byId("contours").addEventListener("change", (event) => change({ contours: event.target.checked }));
+["row", "column"].forEach((id, axis) => byId(id).addEventListener("change", (event) => {
+  const [low, high] = [Number(event.target.min), Number(event.target.max)];
+  const chosen = Math.max(low, Math.min(high, Math.round(Number(event.target.value)) || low));
+  change({ pixel: state.pixel.map((old, place) => (place === axis ? chosen : old)) });
+}));
 byId("rgb").addEventListener("change", (event) => change({ rgb: event.target.checked }));
 byId("zoom-in").onclick = () => zoomBy(1.5);
 byId("zoom-out").onclick = () => zoomBy(1 / 1.5);
