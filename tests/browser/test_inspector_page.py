@@ -330,6 +330,24 @@ def test_it_is_legible_and_nothing_sticks_out(viewed, size):
     assert viewed.page.evaluate(small) >= 12
 
 
+def test_the_curves_of_a_tall_scene_stand_beside_its_pictures(open_page, tmp_path):
+    path = tmp_path / "page.html"
+    images = toy_images(4, 30, 8)
+    path.write_text(inspector_page("tall", toy_scene(images, masks=toy_masks(4, 30, 8))))
+    viewed = Viewed(open_page(path))
+    pictures, spectra = (
+        viewed.page.locator(each).bounding_box() for each in (".panels", "#spectra svg")
+    )
+    assert spectra["x"] > pictures["x"] + pictures["width"]
+    assert spectra["y"] + spectra["height"] < 900
+    tops = {
+        viewed.page.locator(f"#{id}").bounding_box()["y"] for id in ("picture", "map", "regions")
+    }
+    assert len(tops) == 1
+    viewed.drawn(lambda: viewed.page.set_viewport_size({"width": 390, "height": 844}))
+    assert viewed.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_it_prints_on_one_page(viewed):
     viewed.click("picture", 3, 12)
     viewed.drawn(viewed.page.get_by_role("button", name="Pin this pixel").click)

@@ -112,12 +112,15 @@ function sideBySide(left, right) {
 // Where the scene lies on a canvas: pixels of the screen per pixel, and the place of its corner.
 function placing(canvas) {
   const wide = canvas.clientWidth || 300;
-  const tall = Math.round(Math.max(140, Math.min((wide * height) / width, Math.max(300, 0.42 * window.innerHeight), 560)));
+  const share = isTall ? 0.56 : 0.42;  // of the window
+  const tall = Math.round(Math.max(140, Math.min((wide * height) / width, Math.max(300, share * window.innerHeight), 700)));
   const fitted = Math.min(wide / width, tall / height);
   const size = fitted * state.zoom.scale;
   return { wide, tall, size, left: wide / 2 - state.zoom.x * size, top: tall / 2 - state.zoom.y * size };
 }
 
+const isTall = height > 2 * width;  // then the curves stand beside the pictures
+byId("viewer").classList.toggle("tall", isTall);
 const buffer = new OffscreenCanvas(width, height);
 function paint(canvas, image, extra) {
   const at = placing(canvas);
