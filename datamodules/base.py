@@ -137,7 +137,8 @@ class HSIDataModule(L.LightningDataModule):
     A concrete dataset says its ``name`` and gives its ``scenes(split)``.
     Batches are dicts: ``clean`` and ``noisy`` [N, B, H, W] float32, ``dataset``, ``name`` and
     ``case`` (N strings each), ``index`` [N]. Whole scenes also have ``offset`` and ``gain`` [N],
-    which lead to the file's units, ``wavelengths`` [N, B] in nm where they are known, ``valid``
+    which lead to the file's units, ``reflectance`` [N], whether they are known to be that (released
+    files have none of the three), ``wavelengths`` [N, B] in nm where they are known, ``valid``
     [N, H, W] or [N, B, H, W] where not all pixels are, and no
     ``clean`` where nobody knows it. Cubes alone go to the device: numbers of double precision,
     which not every device has, and what only names a scene stay on the CPU.

@@ -184,7 +184,7 @@ class SceneCallback(L.Callback, ABC):
                     _known(batch.get("wavelengths"), number),
                     batch["valid"][number] if "valid" in batch else None,
                     {name: outputs[name][number] for name in order if name != NOISY},
-                    bool(batch["reflectance"][number]),
+                    bool(batch["reflectance"][number]) if "reflectance" in batch else False,
                 )
                 seen = self.look(view, pl_module.network)  # type: ignore[arg-type]
                 if seen is not None:

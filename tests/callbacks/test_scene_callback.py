@@ -11,9 +11,10 @@ import pytest
 import torch
 import torch.distributed
 from lightning.pytorch.loggers import CSVLogger
+from scipy.io import savemat
 from torch import nn
 
-from datamodules import Scene, TestSets
+from datamodules import ReleasedFiles, Scene, TestSets
 from datamodules.base import HSIDataModule
 from datamodules.samples import REAL
 from datamodules.scene import Measured
@@ -197,6 +198,18 @@ def test_a_view_says_what_is_not_known(tmp_path):
     assert view.clean is None
     assert view.wavelengths is None
     assert list(view.images) == ["noisy", "Half", "Half+S"]
+
+
+def test_released_files_say_less_and_are_looked_at_all_the_same(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "icvl_512_stripe").mkdir()
+    gt = rng.random((12, 14, 4))
+    savemat(tmp_path / "icvl_512_stripe" / "a.mat", {"gt": gt, "input": gt + 0.1})
+    callback, data = Keep(str(tmp_path)), ReleasedFiles(path=str(tmp_path / "icvl_512_stripe"))
+    trainer(callback).test(HSIDenoiser(Half()), data, verbose=False)
+    ((view, _),) = callback.kept.values()
+    np.testing.assert_allclose(view.images["clean"], gt.transpose(2, 0, 1), rtol=1e-6)
+    assert (view.is_reflectance, view.wavelengths) == (False, None)
 
 
 def test_the_cost_of_looking_is_logged(tmp_path, monkeypatch):
