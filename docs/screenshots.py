@@ -18,7 +18,7 @@ from tests.browser.viewing import PLACE
 
 DOCS = Path(__file__).parent
 REPORT = {"width": 1400, "height": 1700}  # the numbers and the first figure
-INSPECTOR = {"width": 1440, "height": 960}
+INSPECTOR = {"width": 1440, "height": 1290}
 QUALITY = {"width": 1400, "height": 1330}  # the five lines, the pictures and the spectra
 CLICKED = (100, 16)  # row and column, those of docs/figures.py
 BAND = 20  # likewise
