@@ -92,6 +92,8 @@ function showTicks() {
     })),
   );
   const differing = Object.entries(data.settings).filter(([, values]) => new Set(names.map((name) => values[name])).size > 1);
+  byId("differences-title").textContent = `Differences of the configuration${differing.length ? "" : ": none"}`;
+  byId("differences").hidden = !differing.length;
   byId("differences").replaceChildren(
     head("", names),
     element("tbody", {}, ...differing.map(([key, values]) => line(key, names.map((name) => values[name] ?? "–")))),

@@ -5,6 +5,7 @@ const [depth] = data.shape;
 const [height, width] = data.size;
 const area = height * width;
 const { order, x: bandX, edges, starts } = data.axis;
+const spectrum = [edges[0][0], edges[1].at(-1)];  // what the curves and strips cover
 const placeOfBand = order.map(() => 0);
 order.forEach((band, place) => { placeOfBand[band] = place; });
 const hasClean = data.clean !== null;
@@ -322,7 +323,7 @@ function showSpectra() {
       return { name: kind, colours: regions.map((r) => data.colours[r]), told: regions.map((r) => `region ${r}`), edges };
     });
     chart(svg, {
-      x: bandX, lines, starts, strips, area: area_, height: pixels.length > 1 ? 200 : 240,
+      x: bandX, xs: spectrum, lines, starts, strips, area: area_, height: pixels.length > 1 ? 200 : 240,
       limits: limitsOf(lines), titles: { x: data.axis.title, y: data.units.startsWith("data") ? "value" : data.units },
       cursor: bandX[placeOfBand[state.band]], tell: (place) => data.names[order[place]], pick: (place) => change({ band: order[place] }),
     });
@@ -350,7 +351,7 @@ function showMeasure() {
   if (measure) {
     const lines = Object.entries(measure.values).map(([name, values]) => ({ name, ...lookOf(name), values: order.map((band) => values[band]) }));
     chart(byId("measure-chart"), {
-      x: bandX, lines, starts, height: 190, log: measure.log, titles: { x: data.axis.title, y: measure.title },
+      x: bandX, xs: spectrum, lines, starts, height: 190, log: measure.log, titles: { x: data.axis.title, y: measure.title },
       cursor: bandX[placeOfBand[state.band]], tell: (place) => data.names[order[place]], pick: (place) => change({ band: order[place] }),
     });
   }
