@@ -15,6 +15,8 @@ def hold(file: Path) -> None:
     """Locks a file of the run for as long as this process lives; again, if it was replaced."""
     if fcntl is None:
         return
+    if before := _held.pop(file.absolute(), None):
+        before.close()  # or this process would wait for itself
     handle = file.open("rb")
     fcntl.flock(handle, fcntl.LOCK_EX)  # who looks holds it for a moment only
     _held[file.absolute()] = handle
