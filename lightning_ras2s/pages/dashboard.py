@@ -91,7 +91,7 @@ def write_dashboard(runs: Path) -> str:
     """The page that lists all runs, and all files that were denoised, below a folder, as HTML."""
     entries = [_entry_or_excuse(run, runs) for run in find_runs(runs)]
     entries += [entry for path in find_denoised(runs) if (entry := _denoised(path, runs))]
-    entries.sort(key=lambda entry: str(entry.cells["Started"].value), reverse=True)
+    entries.sort(key=lambda entry: float(entry.cells["Started"].value or 0), reverse=True)
     cases = _cases(entries)
     return render(
         "dashboard.html",
@@ -231,7 +231,7 @@ def _denoised(path: Path, runs: Path) -> Entry | None:
     texts |= {"Data": scene, "Weights": Path(weights).name or label, "Changed": trust}
     cells = {column: Cell(text, text) for column, text in texts.items()}
     cells["Started"] = Cell(moment(time), time.timestamp())
-    page = path.with_name(path.name.removesuffix(".json") + ".html")
+    page = path.with_suffix(".html")
     return Entry(name, dict.fromkeys(COLUMNS, Cell()) | cells, _link(page, runs), [], label)
 
 
@@ -292,7 +292,7 @@ class Handler(BaseHTTPRequestHandler):
                 if address == _address(inspector, self.runs):
                     return inspector.read_bytes()
         for record in find_denoised(self.runs):
-            page = record.with_name(record.name.removesuffix(".json") + ".html")
+            page = record.with_suffix(".html")
             if address == _address(page, self.runs) and page.is_file():
                 return page.read_bytes()
         return None

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from lightning_ras2s.evaluation import MEAN, Row
+from lightning_ras2s.methods import METHODS
 from lightning_ras2s.metrics import METRICS
 from lightning_ras2s.runs.alive import is_held
 
@@ -221,8 +222,7 @@ class RunFolder:
         with suppress(KeyError, TypeError):
             path = path or self.settings["model"]["network"]["init_args"]["path"]
         if isinstance(path, str) and path:
-            packaged = len(Path(path).parts) == 1 and not Path(path).suffix
-            return f"{path} (of the package)" if packaged else _below_runs(Path(path), 1)
+            return f"{path} (of the package)" if path in METHODS else _below_runs(Path(path), 1)
         return f"{self.weights.name} of this run" if self.weights else ""
 
     @property

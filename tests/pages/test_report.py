@@ -259,6 +259,7 @@ def test_what_was_trained_on_tested_on_and_with_which_weights_is_told(run):
     for path, told in {
         "/home/me/best.ckpt": "best.ckpt",
         "ras2s": "ras2s (of the package)",
+        "a_folder": "a_folder",
     }.items():
         put_config(run, f"model: {{network: {{init_args: {{path: {path}}}}}}}")
         assert f"Weights {told} " in page_of(run).text
